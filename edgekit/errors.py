@@ -1,0 +1,173 @@
+"""Every error that EdgeKit raises on purpose.
+
+The tree (code, exit status of the command line)::
+
+    EdgeKitError                       EK000  1
+    ├── UsageError                     EK100  2   a mistyped name, value or option
+    ├── MissingDependencyError         EK110  3   an extra is not installed
+    ├── ModelError                     EK200  4   the model itself
+    │   ├── ModelFormatError           EK201      not readable, truncated, too large, hostile
+    │   ├── UnsupportedOperatorError   EK210      a node that a target cannot run
+    │   ├── ShapeError                 EK220      a shape is unknown, or given wrongly
+    │   └── GateError                  EK230      a step's result disagrees with the step before
+    ├── BundleError                    EK300  5   a bundle
+    │   ├── BundleFormatError          EK301      not a bundle, truncated, a bad manifest
+    │   ├── BundleVersionError         EK302      written by a newer EdgeKit
+    │   ├── BundleIntegrityError       EK303      a file is missing or does not match its hash
+    │   └── UnsafeBundleError          EK304      a path outside the bundle, or over the limits
+    ├── SessionError                   EK400  6   running
+    │   ├── InputError                 EK401      a wrong name, shape or dtype
+    │   ├── SessionClosedError         EK402
+    │   ├── RuntimeUnavailableError    EK410      no runtime on this machine can run it
+    │   └── EngineError                EK420      the vendor's engine failed; its text is kept
+    ├── CalibrationError               EK500  7
+    └── VerificationError              EK600  8   goldens do not replay within their tolerance
+
+A message says what happened with the value, what was expected, and what to do.
+To add an error: subclass the nearest one, give it the next code of its decade,
+and add its line above; ``tests/test_errors.py`` checks that the codes are unique.
+"""
+
+from __future__ import annotations
+
+
+class EdgeKitError(Exception):
+    """Base of all errors that EdgeKit raises on purpose."""
+
+    code = "EK000"
+    exit_status = 1
+
+
+class UsageError(EdgeKitError):
+    """A name, value or option that the caller mistyped or combined wrongly."""
+
+    code = "EK100"
+    exit_status = 2
+
+
+class MissingDependencyError(EdgeKitError):
+    """A library that the requested work needs is not installed."""
+
+    code = "EK110"
+    exit_status = 3
+
+
+class ModelError(EdgeKitError):
+    """The model cannot be converted."""
+
+    code = "EK200"
+    exit_status = 4
+
+
+class ModelFormatError(ModelError):
+    """The model file is not readable: wrong format, truncated, over the limits."""
+
+    code = "EK201"
+
+
+class UnsupportedOperatorError(ModelError):
+    """A node that the target cannot run.
+
+    Args:
+        node: Name of the ONNX node (or its first output where it has none).
+        op_type: ONNX operator name.
+        reason: Why it cannot be lowered, with the values that matter.
+        target: Name of the target that refuses.
+    """
+
+    code = "EK210"
+
+    def __init__(self, *, node: str, op_type: str, reason: str, target: str) -> None:
+        super().__init__(f"{target} cannot run node {node!r} ({op_type}): {reason}")
+        self.node = node
+        self.op_type = op_type
+        self.reason = reason
+        self.target = target
+
+
+class ShapeError(ModelError):
+    """A shape is unknown or contradicts the model."""
+
+    code = "EK220"
+
+
+class GateError(ModelError):
+    """A conversion step's numbers disagree with the step before it."""
+
+    code = "EK230"
+
+
+class BundleError(EdgeKitError):
+    """A bundle cannot be read or written."""
+
+    code = "EK300"
+    exit_status = 5
+
+
+class BundleFormatError(BundleError):
+    """The file is not a bundle, is truncated, or its manifest is malformed."""
+
+    code = "EK301"
+
+
+class BundleVersionError(BundleError):
+    """The bundle's schema is newer than this EdgeKit."""
+
+    code = "EK302"
+
+
+class BundleIntegrityError(BundleError):
+    """A file of the bundle is missing or does not match its hash."""
+
+    code = "EK303"
+
+
+class UnsafeBundleError(BundleError):
+    """The bundle names a path outside itself or exceeds the size limits."""
+
+    code = "EK304"
+
+
+class SessionError(EdgeKitError):
+    """Running a model failed."""
+
+    code = "EK400"
+    exit_status = 6
+
+
+class InputError(SessionError):
+    """An input's name, shape or dtype is not what the model takes."""
+
+    code = "EK401"
+
+
+class SessionClosedError(SessionError):
+    """The session was used after ``close()``."""
+
+    code = "EK402"
+
+
+class RuntimeUnavailableError(SessionError):
+    """No runtime on this machine can run the artifact."""
+
+    code = "EK410"
+
+
+class EngineError(SessionError):
+    """The vendor's engine failed; its own text is kept in the message."""
+
+    code = "EK420"
+
+
+class CalibrationError(EdgeKitError):
+    """Calibration data or ranges are unusable."""
+
+    code = "EK500"
+    exit_status = 7
+
+
+class VerificationError(EdgeKitError):
+    """A golden output does not replay within its tolerance."""
+
+    code = "EK600"
+    exit_status = 8

@@ -1,0 +1,67 @@
+"""What can be converted to: a format, its precisions, and named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgekit.errors import UsageError
+from edgekit.registry import unknown_name
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to emit.
+
+    Args:
+        name: As the user spells it.
+        format: Format of the artifact, one of ``artifact.FORMATS``.
+        precision: How weights are stored: ``"fp32"`` or ``"fp16"``.
+        precisions: Those that the format can honour.
+        summary: One line for help texts.
+    """
+
+    name: str
+    format: str
+    precision: str = "fp32"
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    summary: str = ""
+
+    def with_precision(self, precision: str) -> Target:
+        """Return the target in another precision.
+
+        Raises:
+            UsageError: The format cannot honour it.
+        """
+        if precision not in self.precisions:
+            raise UsageError(
+                f"target {self.name!r} cannot be {precision!r}; "
+                f"it can be: {', '.join(self.precisions)}"
+            )
+        return replace(self, precision=precision)
+
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("onnx", "onnx", precisions=("fp32",), summary="ONNX Runtime, any CPU"),
+        Target("openvino", "openvino", summary="OpenVINO IR, Intel CPU and GPU"),
+        Target("tflite", "tflite", summary="LiteRT flatbuffer, phones and small boards"),
+        Target("tensorrt", "tensorrt", summary="ONNX and recipe for TensorRT 8.5 to 11, Jetson"),
+        Target("intel-cpu", "openvino", summary="OpenVINO IR for an Intel CPU"),
+        Target("android-arm64", "tflite", summary="LiteRT flatbuffer for an Android phone"),
+        Target("jetson-orin", "tensorrt", precision="fp16", summary="TensorRT FP16 on Orin"),
+    )
+}
+
+
+def pick_target(name: str) -> Target:
+    """Return the target of that name; ``NAME:PRECISION`` sets its precision.
+
+    Raises:
+        UsageError: There is no such target, or it cannot have that precision.
+    """
+    base, _, precision = name.partition(":")
+    if base not in TARGETS:
+        raise UsageError(unknown_name(base, tuple(TARGETS), kind="target"))
+    target = TARGETS[base]
+    return target.with_precision(precision) if precision else target
