@@ -35,7 +35,7 @@ class Entry:
 
     def missing(self) -> tuple[str, ...]:
         """Return the needs that are not installed; nothing is imported."""
-        return tuple(need for need in self.needs if not any(map(_is_installed, need.split("|"))))
+        return tuple(need for need in self.needs if not any(map(is_installed, need.split("|"))))
 
     def load(self) -> Any:
         """Import and return the object.
@@ -54,7 +54,8 @@ class Entry:
         return getattr(importlib.import_module(module), attribute)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
