@@ -137,7 +137,8 @@ _OPERATORS: tuple[tuple[str, int, str], ...] = (
     (
         "FULLY_CONNECTED",
         8,
-        f"{_ACTIVATION} weights_format:i8 keep_num_dims:bool asymmetric_quantize_inputs:bool quantized_bias_type:i8",
+        f"{_ACTIVATION} weights_format:i8 keep_num_dims:bool asymmetric_quantize_inputs:bool "
+        "quantized_bias_type:i8",
     ),
     ("BATCH_MATMUL", 101, "adj_x:bool adj_y:bool asymmetric_quantize_inputs:bool"),
     ("EMBEDDING_LOOKUP", 0, ""),
@@ -178,7 +179,8 @@ _OPERATORS: tuple[tuple[str, int, str], ...] = (
     (
         "STRIDED_SLICE",
         32,
-        "begin_mask:i32 end_mask:i32 ellipsis_mask:i32 new_axis_mask:i32 shrink_axis_mask:i32 offset:bool",
+        "begin_mask:i32 end_mask:i32 ellipsis_mask:i32 new_axis_mask:i32 shrink_axis_mask:i32 "
+        "offset:bool",
     ),
     ("SLICE", 48, ""),
     ("SPLIT", 35, "num_splits:i32"),
