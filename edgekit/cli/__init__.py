@@ -1,1 +1,37 @@
-"""The command line: one file per command, imported when chosen."""
+"""The command line: one file per command, imported when it is chosen.
+
+To add a command: write ``edgekit/cli/NAME.py`` with a ``COMMAND`` (a
+``cli.command.Command``: what arguments it takes and what it does), and add one
+line to ``COMMANDS``. This file and ``main`` stay free of numpy and of every
+vendor library, so that ``edgekit --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from edgekit.registry import Entry
+
+COMMANDS: dict[str, Entry] = {
+    "convert": Entry(
+        "edgekit.cli.convert:COMMAND",
+        needs=("onnx",),
+        extra="convert",
+        summary="turn a model into a bundle for every target",
+    ),
+    "inspect": Entry(
+        "edgekit.cli.inspect:COMMAND", summary="say what is in a bundle or a model file"
+    ),
+    "compare": Entry(
+        "edgekit.cli.compare:COMMAND",
+        needs=("onnx", "onnxruntime"),
+        extra="convert",
+        summary="find where a bundle and its model part",
+    ),
+    "bench": Entry("edgekit.cli.bench:COMMAND", summary="time every artifact that runs here"),
+    "run": Entry("edgekit.cli.run:COMMAND", summary="run a model on a picture or on arrays"),
+    "verify": Entry(
+        "edgekit.cli.verify:COMMAND", summary="check hashes and replay the golden outputs"
+    ),
+    "doctor": Entry(
+        "edgekit.cli.doctor:COMMAND", summary="say what this machine can run, and what to install"
+    ),
+}

@@ -1,0 +1,126 @@
+"""Argument types that commands share; each says what was expected."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from edgekit.errors import UsageError
+from edgekit.registry import unknown_name
+from edgekit.target import TARGETS, Target, pick_target
+
+
+def one_of(choices: Sequence[str], *, kind: str) -> Callable[[str], str]:
+    """Return an argument type that takes one of the names."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise UsageError(unknown_name(text, tuple(choices), kind=kind))
+        return text
+
+    return read
+
+
+def existing_path(text: str) -> Path:
+    """Return the path of a file or folder that is there.
+
+    Raises:
+        UsageError: It is not; the message names the closest name beside it.
+    """
+    path = Path(text)
+    if path.exists():
+        return path
+    import difflib
+
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"; did you mean {path.parent / close[0]}?" if close else "; check the path"
+    raise UsageError(f"{text} does not exist{hint}")
+
+
+def positive_int(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def positive_seconds(text: str) -> float:
+    """Return a time in seconds, greater than 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise UsageError(f"{text!r} is not a time in seconds; expected such as 2 or 0.5")
+    return seconds
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the name and sizes of ``input:1x3x224x224`` (``1x3x224x224`` has the name ``""``).
+
+    A tensor's name may itself hold ``:``, as TensorFlow's do; the last part is the shape.
+    """
+    name, _, sizes = text.rpartition(":")
+    parts = sizes.lower().replace(",", "x").split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"--shape {text!r} is not NAME:SIZES; expected such as "
+            "input:1x3x224x224, every size >= 1"
+        )
+    return name, tuple(int(part) for part in parts)
+
+
+def target(text: str) -> Target:
+    """Return the target ``NAME`` or ``NAME:PRECISION``."""
+    return pick_target(text)
+
+
+def target_help() -> str:
+    """Return the targets, one a line, for the end of a help text."""
+    width = max(map(len, TARGETS))
+    lines = (
+        f"  {t.name:<{width}}  {t.summary} ({', '.join(t.precisions)})" for t in TARGETS.values()
+    )
+    return "targets:\n" + "\n".join(lines)
+
+
+def collect_shapes(
+    pairs: Sequence[tuple[str, tuple[int, ...]]] | None,
+) -> Mapping[str, tuple[int, ...]] | None:
+    """Return the shapes by input name; None where none were given.
+
+    Raises:
+        UsageError: An input is named twice.
+    """
+    if not pairs:
+        return None
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, sizes in pairs:
+        if name in shapes:
+            raise UsageError(f"--shape gives {name or 'the input'!r} twice; give each input once")
+        shapes[name] = sizes
+    return shapes
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document and nothing else"
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        metavar="N",
+        help="threads of each engine (default: its own)",
+    )
+
+
+def add_artifact(parser: argparse.ArgumentParser) -> None:
+    """Add ``--artifact``."""
+    parser.add_argument("--artifact", metavar="NAME", help="only this one, such as tflite-fp32")
