@@ -142,7 +142,10 @@ def _print_rich(table: Table) -> None:
     for title in table.columns:
         right = title.startswith(">")
         shown.add_column(
-            title.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+            Text(title.lstrip(">")),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
         )
     for row in table.rows:
         shown.add_row(*map(Text, row))
