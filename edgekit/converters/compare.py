@@ -1,0 +1,270 @@
+"""The parity ladder: source, simplified, each artifact; where is the first step that parts?
+
+Every rung runs the same inputs and is held against the source model under ONNX Runtime.
+Where a rung parts, its graph is bisected: cut off at a tensor, emitted again, run again,
+until the first operator is found whose result differs. Names are the ONNX model's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgekit import metrics
+from edgekit.converters.bisect import first_parting
+from edgekit.errors import EdgeKitError
+from edgekit.graph import Array, Graph, Node
+
+logger = logging.getLogger(__name__)
+
+Feed = Mapping[str, Array]
+Run = Callable[[Feed], Mapping[str, Array]]
+Probe = Callable[[str, Feed], Array]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far an output may be from the source's.
+
+    Args:
+        min_cosine: Least cosine.
+        max_relative_error: Largest error over the source's largest value.
+    """
+
+    min_cosine: float
+    max_relative_error: float
+
+
+LIMITS: dict[str, Limits] = {
+    # Sums in another order: some hundred float32 roundings (6e-8) through a deep network.
+    "fp32": Limits(min_cosine=0.99999, max_relative_error=1e-3),
+    # Weights of 11 significant bits: 5e-4 each, averaged over a layer's sum.
+    "fp16": Limits(min_cosine=0.999, max_relative_error=3e-2),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far one tensor is from the source's.
+
+    Args:
+        name: The tensor's ONNX name.
+        cosine: 1 is equal up to a factor.
+        max_error: Largest absolute difference, in the tensor's own units.
+        relative_error: That over the source's largest absolute value.
+        sqnr_db: Signal-to-noise ratio; infinity for equal tensors.
+    """
+
+    name: str
+    cosine: float
+    max_error: float
+    relative_error: float
+    sqnr_db: float
+
+    def within(self, limits: Limits) -> bool:
+        """Whether the tensor agrees with the source's."""
+        return self.cosine >= limits.min_cosine and self.relative_error <= limits.max_relative_error
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung to climb.
+
+    Args:
+        name: Shown to the user: ``"simplified"``, ``"tflite-fp32 on litert"``.
+        limits: How far it may be from the source.
+        run: Runs the whole model; None where this machine cannot.
+        probe: Runs it up to one tensor; None where it cannot be looked into.
+        why_not: Without ``run``: what is needed to run it.
+    """
+
+    name: str
+    limits: Limits
+    run: Run | None = None
+    probe: Probe | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The first operator whose result differs.
+
+    Args:
+        node: Its ONNX name.
+        op_type: ONNX operator.
+        figures: Of its result.
+    """
+
+    node: str
+    op_type: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What was found on one rung.
+
+    Args:
+        name: As in its step.
+        status: ``"agrees"``, ``"parts"`` or ``"unverified"``.
+        outputs: Figures of every output, the worst over all inputs that were tried.
+        culprit: Where it parts: the first operator that differs, if one was found.
+        reason: Why it is unverified, or why no operator could be named.
+    """
+
+    name: str
+    status: str
+    outputs: tuple[Figures, ...] = ()
+    culprit: Culprit | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All rungs, in order; the first is the source itself and is not among them."""
+
+    rungs: tuple[Rung, ...] = field(default_factory=tuple)
+
+    @property
+    def first_parting(self) -> Rung | None:
+        """The first rung that parts from the source."""
+        return next((rung for rung in self.rungs if rung.status == "parts"), None)
+
+
+def climb(source: Step, steps: Sequence[Step], feeds: Sequence[Feed], *, graph: Graph) -> Ladder:
+    """Return how every step compares with the source.
+
+    Args:
+        source: What is right; it has both ``run`` and ``probe``.
+        steps: The rungs, in order.
+        feeds: Inputs to try, at least one.
+        graph: The simplified graph, whose operators are named.
+    """
+    if source.run is None:
+        raise ValueError("the source step must run: it is what the others are held against")
+    expected = [source.run(feed) for feed in feeds]
+    return Ladder(tuple(_climb_one(source, step, feeds, expected, graph) for step in steps))
+
+
+def figures_of(name: str, actual: Array, reference: Array) -> Figures:
+    """Return how far one tensor is from the source's."""
+    return Figures(
+        name=name,
+        cosine=metrics.cosine(actual, reference),
+        max_error=metrics.max_abs_error(actual, reference),
+        relative_error=metrics.relative_error(actual, reference),
+        sqnr_db=metrics.sqnr_db(actual, reference),
+    )
+
+
+def worst_figures(
+    pairs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
+) -> list[Figures]:
+    """Return, for each output, the worst of each figure over several runs.
+
+    Args:
+        pairs: (actual, reference) outputs by name, at least one pair.
+    """
+    worst: list[Figures] = []
+    for name in pairs[0][1]:
+        runs = [figures_of(name, actual[name], reference[name]) for actual, reference in pairs]
+        worst.append(
+            Figures(
+                name=name,
+                cosine=min(run.cosine for run in runs),
+                max_error=max(run.max_error for run in runs),
+                relative_error=max(run.relative_error for run in runs),
+                sqnr_db=min(run.sqnr_db for run in runs),
+            )
+        )
+    return worst
+
+
+def _climb_one(
+    source: Step,
+    step: Step,
+    feeds: Sequence[Feed],
+    expected: Sequence[Mapping[str, Array]],
+    graph: Graph,
+) -> Rung:
+    if step.run is None:
+        return Rung(step.name, "unverified", reason=step.why_not)
+    actual = [step.run(feed) for feed in feeds]
+    outputs = tuple(worst_figures(list(zip(actual, expected, strict=True))))
+    bad = [figures for figures in outputs if not figures.within(step.limits)]
+    if not bad:
+        return Rung(step.name, "agrees", outputs)
+    feed = _worst_feed(bad[0].name, feeds, actual, expected)
+    culprit, reason = _find_culprit(source, step, feed, bad[0], graph)
+    return Rung(step.name, "parts", outputs, culprit, reason)
+
+
+def _worst_feed(
+    name: str,
+    feeds: Sequence[Feed],
+    actual: Sequence[Mapping[str, Array]],
+    expected: Sequence[Mapping[str, Array]],
+) -> Feed:
+    cosines = [
+        metrics.cosine(ours[name], right[name])
+        for ours, right in zip(actual, expected, strict=True)
+    ]
+    return feeds[cosines.index(min(cosines))]
+
+
+def _find_culprit(
+    source: Step, step: Step, feed: Feed, output: Figures, graph: Graph
+) -> tuple[Culprit | None, str]:
+    if step.probe is None or source.probe is None:
+        return None, "this file cannot be looked into; compare a bundle to get the operator"
+    prober = _Prober(source.probe, step.probe, feed, step.limits)
+    try:
+        if prober.figures(output.name).within(step.limits):
+            return None, (
+                f"emitted again from the model, {step.name} agrees: "
+                "the file in the bundle is not what this EdgeKit makes of the model"
+            )
+        node = first_parting(
+            graph,
+            output.name,
+            parts=lambda name: not prober.figures(name).within(step.limits),
+            probed=_probed(graph),
+        )
+        return (None, "no operator makes this output") if node is None else (prober.blame(node), "")
+    except EdgeKitError as error:
+        logger.info("bisecting %s stopped", step.name, exc_info=True)
+        return None, f"bisecting stopped: {error}"
+
+
+def _probed(graph: Graph) -> list[str]:
+    """Return the float tensors of known type, which can be cut off at and compared."""
+    return [
+        name
+        for node in graph.nodes
+        for name in node.outputs
+        if name in graph.values and graph.values[name].dtype.is_float
+    ]
+
+
+class _Prober:
+    """Remembers what was asked, so that no cut is emitted and run twice."""
+
+    def __init__(self, source: Probe, step: Probe, feed: Feed, limits: Limits) -> None:
+        self._source = source
+        self._step = step
+        self._feed = feed
+        self._limits = limits
+        self._known: dict[str, Figures] = {}
+
+    def figures(self, name: str) -> Figures:
+        if name not in self._known:
+            actual = self._step(name, self._feed)
+            self._known[name] = figures_of(name, actual, self._source(name, self._feed))
+            logger.info("at %s: %s", name, self._known[name])
+        return self._known[name]
+
+    def blame(self, node: Node) -> Culprit:
+        asked = [self._known[name] for name in node.outputs if name in self._known]
+        bad = next(figures for figures in asked if not figures.within(self._limits))
+        return Culprit(node.name, node.op_type, bad)
