@@ -143,9 +143,9 @@ def _write_planes(
         # Picking the planes in the model's order reorders the colours for free.
         order = (0, 1, 2) if preprocess.frame_colour == preprocess.colour else (2, 1, 0)
     table = lookup_table(preprocess)
+    channels = (picture,) if picture.ndim == 2 else cv2.split(picture)
     for index, source in enumerate(order):
-        plane = picture if picture.ndim == 2 else cv2.extractChannel(picture, source)
-        _look_up(cv2, plane, table[index], planes[index])
+        _look_up(cv2, channels[source], table[index], planes[index])
 
 
 def _write_interleaved(

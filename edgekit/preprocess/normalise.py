@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph import Array
 from edgekit.preprocess.spec import Preprocess
+
+Matrix: TypeAlias = NDArray[np.float64]
+
+# ITU-R BT.601 luma, as OpenCV's cvtColor.
+_GREY_WEIGHTS = {"R": 0.299, "G": 0.587, "B": 0.114}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,30 @@ def normalisation(preprocess: Preprocess) -> Normalisation:
         # Adding 0 turns -0.0 into 0.0.
         add=tuple(-centre / spread + 0.0 for centre, spread in zip(mean, std, strict=True)),
     )
+
+
+def channel_map(preprocess: Preprocess) -> tuple[Matrix, Matrix]:
+    """Return what colour, formula and code do together: ``matrix @ frame_pixel + offset``.
+
+    Returns:
+        matrix, shape (model channels, frame channels); offset, shape (model channels,).
+    """
+    frame, model = preprocess.frame_colour, preprocess.colour
+    if frame == model:
+        colours = np.eye(preprocess.channels)
+    elif model == "GRAY":
+        colours = np.array([[_GREY_WEIGHTS[letter] for letter in frame]])
+    elif frame == "GRAY":
+        colours = np.ones((3, 1))
+    else:
+        colours = np.eye(3)[::-1]
+    affine = normalisation(preprocess)
+    matrix = np.array(affine.multiply)[:, None] * colours
+    offset = np.array(affine.add)
+    code = preprocess.quantization
+    if code is not None:
+        matrix, offset = matrix / code.scale[0], offset / code.scale[0] + code.zero_point[0]
+    return matrix, offset
 
 
 @lru_cache(maxsize=64)
