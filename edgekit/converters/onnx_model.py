@@ -122,6 +122,14 @@ def check_graph(graph: Graph) -> None:
 
 
 def _read(buffer: memoryview, *, source: str, files: ExternalFiles) -> Graph:
+    try:
+        return _read_model(buffer, source=source, files=files)
+    except NATIVE_ERRORS as error:
+        # Protobuf lets malformed strings and numbers through; they fail where they are used.
+        raise ModelFormatError(f"{source} is damaged: {first_lines(error)}") from error
+
+
+def _read_model(buffer: memoryview, *, source: str, files: ExternalFiles) -> Graph:
     model, raw = _parse(buffer, source)
     weights = _take_weights(model, raw, files)
     # Before IR 4 every initializer is an input too; EdgeKit's graphs hold them apart.
@@ -134,6 +142,9 @@ def _read(buffer: memoryview, *, source: str, files: ExternalFiles) -> Graph:
     check_opsets(opsets_of(model), source)
     check_operators(model.graph, opsets_of(model))
     large = _with_inputs(model, weights)
+    if not all(item.type.tensor_type.HasField("shape") for item in model.graph.output):
+        # The checker wants the rank of every output; engines do not.
+        model = _infer(model, source=source)
     check_model(model, source=source)
     model = _upgrade(model, source)
     graph = graph_of(

@@ -42,8 +42,9 @@ def graph_of(
     constants.update(weights or {})
     nodes: list[Node] = []
     names = {node.name for node in proto.node}
+    given: set[str] = set()
     for index, item in enumerate(proto.node):
-        node = _node_of(item, index, names, opsets)
+        node = _node_of(item, _unique_name(item, index, names, given), opsets)
         value = _constant(node)
         if value is None:
             nodes.append(node)
@@ -122,13 +123,26 @@ def array_of_packed(tensor: Any) -> Array:
     return array
 
 
-def _node_of(proto: Any, index: int, names: set[str], opsets: Mapping[str, int]) -> Node:
-    name = proto.name
-    if not name:
-        name = f"{proto.op_type}_{index}"
+def _unique_name(proto: Any, index: int, names: set[str], given: set[str]) -> str:
+    """Return the node's own name; a new one where it has none or shares it.
+
+    Args:
+        proto: The onnx.NodeProto.
+        index: Its position.
+        names: All names of the graph's nodes, and those given to nameless ones.
+        given: Names of the nodes before it.
+    """
+    name = str(proto.name)
+    if not name or name in given:
+        name = f"{name or proto.op_type}_{index}"
         while name in names:
             name += "_"
         names.add(name)
+    given.add(name)
+    return name
+
+
+def _node_of(proto: Any, name: str, opsets: Mapping[str, int]) -> Node:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     attributes = {
         item.name: _attribute(item, name, proto.op_type, opsets) for item in proto.attribute
@@ -228,8 +242,9 @@ def _try_spec(info: Any) -> TensorSpec | None:
 def _dim(proto: Any, name: str, axis: int) -> Dim:
     if proto.HasField("dim_value") and proto.dim_value >= 0:
         return int(proto.dim_value)
-    # Old exporters write a dynamic size as -1 or as nothing.
-    return str(proto.dim_param) or f"{name}_dim{axis}"
+    # Old exporters write a dynamic size as -1, as nothing, or as one "?" for all of them.
+    named = str(proto.dim_param)
+    return named if named.strip("? ") else f"{name}_dim{axis}"
 
 
 def opsets_of(model: Any) -> dict[str, int]:
