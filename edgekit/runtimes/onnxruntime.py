@@ -1,0 +1,131 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from edgekit.artifact import Artifact, ArtifactFiles
+from edgekit.errors import EngineError
+from edgekit.runtimes.base import Session
+from edgekit.runtimes.matching import EngineTensor, EngineTensors, dynamic_name
+from edgekit.runtimes.options import SessionOptions
+from edgekit.tensor import Dim, DType
+
+Array = NDArray[Any]
+
+_LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_DTYPES = {"float": "float32", "double": "float64"}
+_WARNINGS = 3  # Severities are 0 verbose to 4 fatal; 3 leaves errors, which are raised anyway.
+
+
+class OnnxRuntimeSession(Session):
+    """Runs ONNX; re-entrant, so that calls from several threads overlap."""
+
+    runtime = "onnxruntime"
+    version = ort.__version__
+    _honoured = frozenset({"graph_optimization"})
+    # They derive from Exception only, each by itself.
+    _engine_errors = (
+        native.EPFail,
+        native.EngineError,
+        native.Fail,
+        native.InvalidArgument,
+        native.InvalidGraph,
+        native.InvalidProtobuf,
+        native.NoModel,
+        native.NoSuchFile,
+        native.NotImplemented,
+        native.RuntimeException,
+        RuntimeError,
+    )
+
+    def _load(
+        self, artifact: Artifact, files: ArtifactFiles, options: SessionOptions
+    ) -> EngineTensors:
+        path = files.path("model")
+        # By its path wherever there is one: weights in a file beside it are found by it.
+        source = os.fspath(path) if path is not None else files.read("model")
+        self._engine = ort.InferenceSession(
+            source, _engine_options(self, options), providers=["CPUExecutionProvider"]
+        )
+        return EngineTensors(
+            _tensors(self._engine.get_inputs()), _tensors(self._engine.get_outputs())
+        )
+
+    def _bind(self) -> None:
+        self._names_in = [spec.name for spec in self.artifact.inputs]
+        self._names_out = [spec.name for spec in self.artifact.outputs]
+
+    def _run(self, feed: list[Array], into: list[Array | None] | None) -> list[Array]:
+        if into is not None and any(buffer is not None for buffer in into):
+            return self._run_bound(feed, into)
+        named = dict(zip(self._names_in, feed, strict=True))
+        return self._engine.run(self._names_out, named)  # type: ignore[no-any-return]
+
+    def _run_bound(self, feed: list[Array], into: Sequence[Array | None]) -> list[Array]:
+        # The engine writes into the buffers itself; copying its result would cost as much
+        # again on a large output (measured 0.08 against 0.15 ms on 3 MB, ONNX Runtime 1.32).
+        binding = self._engine.io_binding()
+        for name, array in zip(self._names_in, feed, strict=True):
+            binding.bind_cpu_input(name, array)
+        for name, buffer in zip(self._names_out, into, strict=True):
+            if buffer is None:
+                binding.bind_output(name, "cpu")
+            else:
+                binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
+        self._engine.run_with_iobinding(binding)
+        return [
+            value.numpy() if buffer is None else buffer
+            for value, buffer in zip(binding.get_outputs(), into, strict=True)
+        ]
+
+    def _release(self) -> None:
+        del self._engine
+
+
+def _engine_options(session: Session, options: SessionOptions) -> ort.SessionOptions:
+    engine = ort.SessionOptions()
+    engine.log_severity_level = _WARNINGS
+    threads = options.threads or 0
+    if options.hint == "throughput":
+        # Many calls of one thread each finish more per second than one call on many.
+        session.parallel_calls = max(1, (os.cpu_count() or 1) // max(threads, 1))
+        threads = max(threads, 1)
+    engine.intra_op_num_threads = threads
+    engine.inter_op_num_threads = 1
+    if options.graph_optimization is not None:
+        engine.graph_optimization_level = _LEVELS[options.graph_optimization]
+    return engine
+
+
+def _tensors(tensors: Sequence[Any]) -> tuple[EngineTensor, ...]:
+    return tuple(
+        EngineTensor((tensor.name,), _dtype(tensor.type), _shape(tensor.name, tensor.shape))
+        for tensor in tensors
+    )
+
+
+def _dtype(text: str) -> DType:
+    name = text.removeprefix("tensor(").removesuffix(")")
+    try:
+        return DType(_DTYPES.get(name, name))
+    except ValueError as error:
+        raise EngineError(f"onnxruntime gives a value of type {text}; only tensors run") from error
+
+
+def _shape(name: str, shape: Sequence[int | str | None]) -> tuple[Dim, ...]:
+    return tuple(
+        dynamic_name(name, axis) if dim is None or dim == "" else dim
+        for axis, dim in enumerate(shape)
+    )
