@@ -64,6 +64,7 @@ class Border:
         self._output_ports = tuple(
             OutputPort(logical[stored.name], stored) for stored in artifact.outputs
         )
+        self._output_names = tuple(logical)
         self._writes_strided = writes_strided
 
     def encode(self, inputs: Mapping[str, Array], *, copy: bool) -> list[Array]:
@@ -101,10 +102,9 @@ class Border:
         Raises:
             InputError: A name is unknown, or a buffer has another shape or dtype.
         """
-        names = tuple(port.name for port in self._output_ports)
         for name in outputs:
-            if name not in names:
-                raise InputError(unknown_name(str(name), names, kind="output"))
+            if name not in self._output_names:
+                raise InputError(unknown_name(str(name), self._output_names, kind="output"))
         sizes: Sizes = {}
         places: list[Array | None] = []
         for port in self._output_ports:

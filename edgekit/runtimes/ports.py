@@ -104,12 +104,13 @@ class InputPort:
 class OutputPort:
     """Turns the engine's array into the logical one, into the caller's buffer if there is one."""
 
-    __slots__ = ("_decode", "_dtype", "_inverse", "_permutation", "name", "spec")
+    __slots__ = ("_decode", "_dtype", "_inverse", "_permutation", "_shape", "name", "spec")
 
     def __init__(self, logical: TensorSpec, stored: TensorSpec) -> None:
         self.name = logical.name
         self.spec = logical
         self._dtype = logical.dtype.to_numpy()
+        self._shape = logical.static_shape if logical.is_static else None
         self._permutation = stored.permutation
         self._inverse = None if stored.permutation is None else inverse(stored.permutation)
         self._decode = decoder(logical, stored)
@@ -126,6 +127,13 @@ class OutputPort:
         Raises:
             InputError: It is not a writeable array of the output's dtype and shape.
         """
+        if (
+            isinstance(buffer, np.ndarray)
+            and buffer.shape == self._shape
+            and buffer.dtype == self._dtype
+            and buffer.flags.writeable
+        ):
+            return buffer
         if not isinstance(buffer, np.ndarray):
             raise InputError(
                 f"the buffer for output {self.name!r} is a {type(buffer).__name__}; "
@@ -143,7 +151,7 @@ class OutputPort:
 
     def stored_view(self, buffer: Array, *, needs_c_order: bool) -> Array | None:
         """Return the buffer as the engine can fill it itself, or None where it cannot."""
-        if self._decode is not None or not self.spec.is_static:
+        if self._decode is not None or self._shape is None:
             return None
         view = buffer if self._permutation is None else buffer.transpose(self._permutation)
         return view if view.flags.c_contiguous or not needs_c_order else None
