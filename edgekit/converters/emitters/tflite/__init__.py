@@ -147,9 +147,8 @@ def _lower_node(low: Lowering, node: Node) -> None:
 def _bind_input(low: Lowering, spec: TensorSpec) -> Value:
     if not spec.is_static:
         raise ShapeError(
-            f"input {spec.name!r} has shape {spec.shape}; TFLite needs fixed sizes: "
-            f"give --shape {spec.name}:{'x'.join(str(d) for d in spec.shape or ('...',))} "
-            "with numbers for the names"
+            f"input {spec.name!r} has shape {spec.shape}; TFLite needs fixed sizes: give them, "
+            f"such as --shape {spec.name}:1x3x224x224"
         )
     if spec.dtype not in IO_DTYPES:
         names = ", ".join(dtype.value for dtype in IO_DTYPES)
@@ -158,6 +157,8 @@ def _bind_input(low: Lowering, spec: TensorSpec) -> Value:
             "export the model in float32"
         )
     shape = spec.static_shape
+    if 0 in shape:
+        raise ShapeError(f"input {spec.name!r} has shape {shape}; an empty tensor cannot be fed")
     is_image = len(shape) in (4, 5) and _reaches_spatial(low, spec.name)
     order = channels_last(len(shape)) if is_image else identity(len(shape))
     tensor = Tensor(low.unique_name(spec.name), stored_shape(shape, order), spec.dtype)
@@ -187,6 +188,8 @@ def _reaches_spatial(low: Lowering, name: str) -> bool:
 def _finish_output(low: Lowering, name: str, inputs: Mapping[str, Value]) -> Value:
     """Return the output in an order that a user expects, as a tensor of its own name."""
     value = low.value(name)
+    if 0 in value.shape:
+        raise ShapeError(f"output {name!r} has shape {value.shape}; TFLite has no empty tensors")
     if value.rank not in (4, 5) or value.permutation != channels_last(value.rank):
         value = Value(low.read(name), identity(value.rank))
     tensor = value.tensor

@@ -304,6 +304,7 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Sign": _sign,
     "Where": _where,
     "Cast": _cast,
+    "CastLike": _cast,
     "Identity": _identity,
     "Dropout": _dropout,
 }

@@ -275,6 +275,12 @@ def _max_unpool(low: Lowering, node: Node) -> None:
         result = crop_or_pad(low, grown, (0, 0), shape[2:])
         low.bind(node.outputs[0], result, order)
         return
+    if node.input(2):
+        low.refuse(
+            node,
+            "output_shape with indices of another size: ONNX's reference and ONNX Runtime "
+            "read such indices differently",
+        )
     _scatter(low, node, shape)
 
 

@@ -29,6 +29,15 @@ def _resize(low: Lowering, node: Node) -> None:
         low.refuse(node, "coordinate_transformation_mode 'tf_crop_and_resize' is not lowered")
     if node.attribute("antialias", 0) and any(size_out[a] < size_in[a] for a in moved):
         low.refuse(node, "antialias=1 while shrinking is not lowered")
+    sizes = zip(scales, size_in, size_out, strict=True)
+    if any(abs(scale * size - out) > 1e-3 for scale, size, out in sizes) and (
+        node.attribute("coordinate_transformation_mode", "half_pixel") == "align_corners"
+    ):
+        low.refuse(
+            node,
+            f"align_corners with scales {scales} on {size_in}: ONNX's reference and ONNX "
+            "Runtime place such corners differently; give sizes",
+        )
     is_image = value.rank == 4 and set(moved) <= {2, 3}
     order = (0, 2, 3, 1) if is_image else value.permutation
     tensor = low.read(data, order)

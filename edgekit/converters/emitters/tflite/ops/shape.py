@@ -324,6 +324,8 @@ def _depth_to_space(low: Lowering, node: Node) -> None:
 
 
 def _space_to_depth(low: Lowering, node: Node) -> None:
+    if node.attribute("mode", "DCR") != "DCR":
+        low.refuse(node, f"mode {node.attribute('mode', 'DCR')!r}; DCR can be lowered")
     block = node.attribute("blocksize", 1)
     batch, channels, height, width = low.shape(node.inputs[0])
     tensor = low.read(node.inputs[0], (0, 2, 3, 1))
