@@ -29,13 +29,22 @@ class InputPort:
         logical: What callers pass.
         stored: What the artifact takes.
         preprocess: How a uint8 frame becomes this input; None refuses frames.
-        is_fused: Whether the artifact itself normalises, so that a frame only needs
-            to be made to fit.
+        fused_spec: Where the artifact itself normalises, so that a frame only needs to
+            be made to fit: the source model's input; None elsewhere.
         needs_c_order: Whether the engine cannot read a strided array.
     """
 
-    __slots__ = ("_dtype", "_encode", "_is_fused", "_needs_c_order", "_permutation", "_preprocess",
-                 "_shape", "name", "spec")  # fmt: skip
+    __slots__ = (
+        "_dtype",
+        "_encode",
+        "_fused_spec",
+        "_needs_c_order",
+        "_permutation",
+        "_preprocess",
+        "_shape",
+        "name",
+        "spec",
+    )
 
     def __init__(
         self,
@@ -43,7 +52,7 @@ class InputPort:
         stored: TensorSpec,
         *,
         preprocess: Preprocess | None,
-        is_fused: bool,
+        fused_spec: TensorSpec | None,
         needs_c_order: bool,
     ) -> None:
         self.name = logical.name
@@ -53,7 +62,7 @@ class InputPort:
         self._permutation = stored.permutation
         self._encode = encoder(logical, stored)
         self._preprocess = preprocess
-        self._is_fused = is_fused
+        self._fused_spec = fused_spec
         self._needs_c_order = needs_c_order
 
     def encode(self, value: Array, sizes: Sizes, *, copy: bool) -> Array:
@@ -90,8 +99,10 @@ class InputPort:
                 f"numpy.asarray(value, {self._dtype.name!r})"
             )
         if self._preprocess is not None and value.ndim in (2, 3) and value.dtype == np.uint8:
-            turn_into = self._preprocess.fit if self._is_fused else self._preprocess.apply
-            value = turn_into(value, self.spec)
+            if self._fused_spec is None:
+                value = self._preprocess.apply(value, self.spec)
+            else:
+                value = self._preprocess.fit(value, self._fused_spec)
         if value.dtype != self._dtype:
             raise InputError(
                 f"input {self.name!r} has dtype {value.dtype}; this model takes "
