@@ -10,12 +10,10 @@ import pytest
 
 from edgekit.converters.bisect import truncate
 from edgekit.converters.compare import LIMITS, Ladder, Step, climb, figures_of
+from edgekit.converters.evaluate import evaluate
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Array, Graph, Node
 from edgekit.tensor import DType, TensorSpec
-
-onnxruntime = pytest.importorskip("onnxruntime")
-evaluate_module = pytest.importorskip("edgekit.converters.evaluate")
 
 FEEDS = [{"x": np.random.default_rng(seed).standard_normal((1, 8), np.float32)} for seed in (0, 1)]
 
@@ -47,12 +45,10 @@ def make_graph() -> Graph:
 
 def step_of(graph: Graph, name: str = "rung") -> Step:
     def probe(tensor: str, feed: Mapping[str, Array]) -> Array:
-        result: Array = evaluate_module.evaluate(truncate(graph, [tensor]), feed)[tensor]
+        result: Array = evaluate(truncate(graph, [tensor]), feed)[tensor]
         return result
 
-    return Step(
-        name, LIMITS["fp32"], run=lambda feed: evaluate_module.evaluate(graph, feed), probe=probe
-    )
+    return Step(name, LIMITS["fp32"], run=lambda feed: evaluate(graph, feed), probe=probe)
 
 
 def with_factor(graph: Graph, value: float) -> Graph:
@@ -92,6 +88,17 @@ def test_an_operator_that_differs_by_a_factor_is_caught_though_its_cosine_is_one
 
     assert figures.cosine == pytest.approx(1)
     assert not figures.within(LIMITS["fp32"])
+
+
+def test_integers_are_judged_by_how_many_are_the_same() -> None:
+    reference = np.arange(1000)
+    flipped = reference.copy()
+    flipped[0] = 999  # one near tie of a thousand
+
+    figures = figures_of("index", flipped, reference)
+
+    assert figures.equal == 0.999
+    assert figures.within(LIMITS["fp32"])
 
 
 def test_a_rung_that_cannot_run_here_is_unverified_with_what_it_needs() -> None:

@@ -11,8 +11,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from edgekit import metrics
 from edgekit.converters.bisect import first_parting
+from edgekit.converters.gate import EXACT, HALF, Limit
 from edgekit.errors import EdgeKitError
 from edgekit.graph import Array, Graph, Node
 
@@ -23,25 +26,8 @@ Run = Callable[[Feed], Mapping[str, Array]]
 Probe = Callable[[str, Feed], Array]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How far an output may be from the source's.
-
-    Args:
-        min_cosine: Least cosine.
-        max_relative_error: Largest error over the source's largest value.
-    """
-
-    min_cosine: float
-    max_relative_error: float
-
-
-LIMITS: dict[str, Limits] = {
-    # Sums in another order: some hundred float32 roundings (6e-8) through a deep network.
-    "fp32": Limits(min_cosine=0.99999, max_relative_error=1e-3),
-    # Weights of 11 significant bits: 5e-4 each, averaged over a layer's sum.
-    "fp16": Limits(min_cosine=0.999, max_relative_error=3e-2),
-}
+LIMITS: dict[str, Limit] = {"fp32": EXACT, "fp16": HALF}
+"""By the precision of an artifact's weights."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +40,7 @@ class Figures:
         max_error: Largest absolute difference, in the tensor's own units.
         relative_error: That over the source's largest absolute value.
         sqnr_db: Signal-to-noise ratio; infinity for equal tensors.
+        equal: Part of the elements that are the same, for integers; None for floats.
     """
 
     name: str
@@ -61,10 +48,13 @@ class Figures:
     max_error: float
     relative_error: float
     sqnr_db: float
+    equal: float | None = None
 
-    def within(self, limits: Limits) -> bool:
+    def within(self, limit: Limit) -> bool:
         """Whether the tensor agrees with the source's."""
-        return self.cosine >= limits.min_cosine and self.relative_error <= limits.max_relative_error
+        if self.equal is not None:
+            return self.equal >= limit.equal
+        return self.cosine >= limit.cosine and self.relative_error <= limit.relative
 
 
 @dataclass(frozen=True)
@@ -73,14 +63,14 @@ class Step:
 
     Args:
         name: Shown to the user: ``"simplified"``, ``"tflite-fp32 on litert"``.
-        limits: How far it may be from the source.
+        limit: How far it may be from the source.
         run: Runs the whole model; None where this machine cannot.
         probe: Runs it up to one tensor; None where it cannot be looked into.
         why_not: Without ``run``: what is needed to run it.
     """
 
     name: str
-    limits: Limits
+    limit: Limit
     run: Run | None = None
     probe: Probe | None = None
     why_not: str = ""
@@ -149,12 +139,14 @@ def climb(source: Step, steps: Sequence[Step], feeds: Sequence[Feed], *, graph: 
 
 def figures_of(name: str, actual: Array, reference: Array) -> Figures:
     """Return how far one tensor is from the source's."""
+    is_float = reference.dtype.kind == "f"
     return Figures(
         name=name,
         cosine=metrics.cosine(actual, reference),
         max_error=metrics.max_abs_error(actual, reference),
         relative_error=metrics.relative_error(actual, reference),
         sqnr_db=metrics.sqnr_db(actual, reference),
+        equal=None if is_float else float(np.mean(actual == reference)) if actual.size else 1.0,
     )
 
 
@@ -176,6 +168,7 @@ def worst_figures(
                 max_error=max(run.max_error for run in runs),
                 relative_error=max(run.relative_error for run in runs),
                 sqnr_db=min(run.sqnr_db for run in runs),
+                equal=min((run.equal for run in runs if run.equal is not None), default=None),
             )
         )
     return worst
@@ -192,7 +185,7 @@ def _climb_one(
         return Rung(step.name, "unverified", reason=step.why_not)
     actual = [step.run(feed) for feed in feeds]
     outputs = tuple(worst_figures(list(zip(actual, expected, strict=True))))
-    bad = [figures for figures in outputs if not figures.within(step.limits)]
+    bad = [figures for figures in outputs if not figures.within(step.limit)]
     if not bad:
         return Rung(step.name, "agrees", outputs)
     feed = _worst_feed(bad[0].name, feeds, actual, expected)
@@ -218,9 +211,9 @@ def _find_culprit(
 ) -> tuple[Culprit | None, str]:
     if step.probe is None or source.probe is None:
         return None, "this file cannot be looked into; compare a bundle to get the operator"
-    prober = _Prober(source.probe, step.probe, feed, step.limits)
+    prober = _Prober(source.probe, step.probe, feed, step.limit)
     try:
-        if prober.figures(output.name).within(step.limits):
+        if prober.figures(output.name).within(step.limit):
             return None, (
                 f"emitted again from the model, {step.name} agrees: "
                 "the file in the bundle is not what this EdgeKit makes of the model"
@@ -228,7 +221,7 @@ def _find_culprit(
         node = first_parting(
             graph,
             output.name,
-            parts=lambda name: not prober.figures(name).within(step.limits),
+            parts=lambda name: not prober.figures(name).within(step.limit),
             probed=_probed(graph),
         )
         return (None, "no operator makes this output") if node is None else (prober.blame(node), "")
@@ -250,11 +243,11 @@ def _probed(graph: Graph) -> list[str]:
 class _Prober:
     """Remembers what was asked, so that no cut is emitted and run twice."""
 
-    def __init__(self, source: Probe, step: Probe, feed: Feed, limits: Limits) -> None:
+    def __init__(self, source: Probe, step: Probe, feed: Feed, limit: Limit) -> None:
         self._source = source
         self._step = step
         self._feed = feed
-        self._limits = limits
+        self._limit = limit
         self._known: dict[str, Figures] = {}
 
     def figures(self, name: str) -> Figures:
@@ -266,5 +259,5 @@ class _Prober:
 
     def blame(self, node: Node) -> Culprit:
         asked = [self._known[name] for name in node.outputs if name in self._known]
-        bad = next(figures for figures in asked if not figures.within(self._limits))
+        bad = next(figures for figures in asked if not figures.within(self._limit))
         return Culprit(node.name, node.op_type, bad)
