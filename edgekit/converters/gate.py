@@ -34,11 +34,14 @@ class Limit:
         cosine: Smallest cosine between the outputs.
         relative: Largest difference, as a part of the reference's largest magnitude.
         equal: Smallest part of an integer output that is the same (near ties may flip).
+        absolute: Difference that is always allowed: ONNX Runtime's own Sigmoid is off by
+            1e-7 (measured, version 1.32), which is all there is in an output of near-zeros.
     """
 
     cosine: float
     relative: float
     equal: float = 0.999
+    absolute: float = 5e-7
 
 
 EXACT = Limit(cosine=0.99999, relative=1e-4)
@@ -188,6 +191,8 @@ def _check_output(step: str, name: str, expected: Array, got: Array, limit: Limi
     error = max_abs_error(got, expected)
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
     logger.debug("%s: output %r: cosine %.8f, max error %.3g", step, name, similarity, error)
+    if error <= limit.absolute:
+        return
     if similarity < limit.cosine or error > limit.relative * scale:
         raise GateError(
             f"{step}: output {name!r} differs from the step before: cosine {similarity:.6f} (at "
