@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.tensor import TensorSpec
 
-Array: TypeAlias = NDArray[np.generic]
+Array: TypeAlias = NDArray[Any]
 Attribute: TypeAlias = "int | float | str | bytes | Array | Graph | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]"
 AttributeType = TypeVar("AttributeType")
 

@@ -9,7 +9,6 @@ axes allow it, and leaves one TRANSPOSE where a kernel really insists on an orde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 Permutation = tuple[int, ...]
 
@@ -68,43 +67,47 @@ def without_axes(permutation: Sequence[int], axes: Sequence[int]) -> Permutation
     return tuple(rename[axis] for axis in permutation if axis in rename)
 
 
-def reshape_permutation(
+def reshape_orders(
     source: Sequence[int], permutation: Sequence[int], target: Sequence[int]
-) -> Permutation | None:
-    """Return how ``target`` is stored if a logical reshape moves no data, else None.
+) -> tuple[Permutation, Permutation]:
+    """Return the order of the source from which a logical reshape is a plain RESHAPE.
 
-    The axes of both shapes are cut into the smallest groups of equal product. A group of
-    several source axes must be stored side by side and in order; then its target axes
-    take its place.
+    The axes of both shapes are cut into the smallest groups of equal product. Within a
+    group the source axes must be stored side by side and in order; the groups themselves
+    stay where they are stored, so channels-last stays channels-last.
 
     Args:
         source: Logical shape before.
-        permutation: Its order.
+        permutation: How it is stored.
         target: Logical shape after; the same number of elements.
+
+    Returns:
+        The order that the source must have (``permutation`` itself where nothing moves),
+        and the order in which the target is stored then.
     """
     groups = _reshape_groups(source, target)
     if groups is None:
-        return None
+        return identity(len(source)), identity(len(target))
     where = invert(permutation)
-    placed: list[tuple[int, list[int]]] = []
-    leftover: list[int] = []
+    placed: list[tuple[int, list[int], list[int]]] = []
+    loose: list[int] = []
     for source_axes, target_axes in groups:
         real = [axis for axis in source_axes if source[axis] != 1]
-        places = [where[axis] for axis in real]
-        between = [axis for axis in permutation if source[axis] != 1]
-        order = [between.index(axis) for axis in real]
-        if any(after != before + 1 for before, after in pairwise(order)):
-            return None
-        if places:
-            placed.append((places[0], target_axes))
+        if real:
+            placed.append((max(where[axis] for axis in real), real, target_axes))
         else:
-            leftover += target_axes
+            loose += target_axes
     placed.sort()
-    ordered = [axis for _, axes in placed for axis in axes]
-    for axis in leftover:  # an axis of size 1 goes behind the axis that precedes it logically
+    needed = [axis for _, axes, _ in placed for axis in axes]
+    ones = [axis for axis in range(len(source)) if source[axis] == 1]
+    order = (*needed, *ones)
+    if not moves_data(permutation, order, source):
+        order = tuple(permutation)
+    ordered = [axis for _, _, axes in placed for axis in axes]
+    for axis in loose:  # an axis of size 1 goes behind the axis that precedes it logically
         position = ordered.index(axis - 1) + 1 if axis - 1 in ordered else 0
         ordered.insert(position, axis)
-    return tuple(ordered)
+    return order, tuple(ordered)
 
 
 def _reshape_groups(

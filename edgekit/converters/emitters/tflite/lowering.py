@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from edgekit.converters.emitters.tflite.layout import (
     identity,
     logical_shape,
     moves_data,
-    reshape_permutation,
+    reshape_orders,
     stored_shape,
     transposition,
 )
@@ -31,7 +31,7 @@ from edgekit.graph import Array, Graph, Node
 from edgekit.tensor import DType
 
 Options: TypeAlias = "Mapping[str, int | float | bool | tuple[int, ...]]"
-Operand: TypeAlias = "Tensor | NDArray[np.generic] | None"
+Operand: TypeAlias = "Tensor | NDArray[Any] | None"
 
 
 @dataclass(frozen=True)
@@ -268,11 +268,8 @@ class Lowering:
         """Bind ``name`` to ``source`` reshaped logically, with as little data moved as can be."""
         target = tuple(map(int, shape))
         value = self.value(source)
-        order = reshape_permutation(value.shape, value.permutation, target)
-        if order is None:
-            order, tensor = identity(len(target)), self.read(source)
-        else:
-            tensor = value.tensor
+        needed, order = reshape_orders(value.shape, value.permutation, target)
+        tensor = value.tensor if needed == value.permutation else self.read(source, needed)
         stored = self.reshaped(tensor, stored_shape(target, order), name=f"{name}/reshape")
         self.bind(name, stored, order, is_non_negative=value.is_non_negative)
 

@@ -96,9 +96,7 @@ def _scatter_nd(low: Lowering, node: Node) -> None:
     keep[tuple(rows.T)] = 0.0
     updates = low.read(node.inputs[2])
     target = np.array(tensor.shape, np.int32)
-    scattered = low.emit(
-        "SCATTER_ND", [wrapped, updates, target], tensor.shape, dtype=tensor.dtype
-    )
+    scattered = low.emit("SCATTER_ND", [wrapped, updates, target], tensor.shape, dtype=tensor.dtype)
     kept = low.emit("MUL", [tensor, keep], tensor.shape)
     low.bind(node.outputs[0], low.emit("ADD", [kept, scattered], tensor.shape))
 
