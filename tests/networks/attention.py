@@ -94,6 +94,7 @@ CASES = (
         "vit_dynamic",
         "transformer",
         partial(vit, layer_norm="op", batch="batch"),
+        shapes={"image": (1, 3, 48, 48)},
         notes="dynamic batch; Shape, Expand",
     ),
 )

@@ -23,6 +23,7 @@ class NetworkCase:
         build: Makes the model; the same bytes at every call.
         size: ``"small"``, or ``"large"`` for files of 200 MB and more.
         highest: Input name to the exclusive upper bound of its integers (vocabulary size).
+        shapes: Sizes to fix at conversion, by input; for a model with dynamic ones.
         notes: What in it is hard, or what tolerance it needs and why.
         constant: Whether its outputs hardly depend on its input by design.
     """
@@ -32,6 +33,7 @@ class NetworkCase:
     build: Callable[[], onnx.ModelProto]
     size: str = "small"
     highest: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: str = ""
     constant: bool = False
 
@@ -43,10 +45,15 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def sample_inputs(
-    model: onnx.ModelProto, *, seed: int, highest: dict[str, int] | None = None
+    model: onnx.ModelProto,
+    *,
+    seed: int,
+    highest: dict[str, int] | None = None,
+    shapes: dict[str, tuple[int, ...]] | None = None,
 ) -> dict[str, NDArray[np.generic]]:
-    """Return one seeded input per graph input; dynamic sizes become ``DYNAMIC_SIZE``.
+    """Return one seeded input per graph input.
 
+    Dynamic sizes become ``DYNAMIC_SIZE`` unless ``shapes`` gives the input's shape.
     Pictures and videos get blobs plus noise rather than white noise alone: a global pool
     averages white noise away, and the output would hardly depend on the input.
     """
@@ -54,7 +61,9 @@ def sample_inputs(
     feed: dict[str, NDArray[np.generic]] = {}
     for value in graph_inputs(model):
         kind = value.type.tensor_type
-        shape = tuple(dim.dim_value or DYNAMIC_SIZE for dim in kind.shape.dim)
+        shape = (shapes or {}).get(value.name) or tuple(
+            dim.dim_value if dim.dim_value > 0 else DYNAMIC_SIZE for dim in kind.shape.dim
+        )
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype.kind in "iu":
             bound = (highest or {}).get(value.name, 256)
