@@ -50,13 +50,12 @@ class Border:
         self.inputs = pair_logical(artifact.inputs, inputs, fused=fused)
         self.outputs = pair_logical(artifact.outputs, outputs, fused=())
         logical = {spec.name: spec for spec in self.inputs}
-        sources = {spec.name: spec for spec in inputs or ()}
         self._input_ports = tuple(
             InputPort(
                 logical[stored.name],
                 stored,
                 preprocess=preprocess.get(stored.name),
-                fused_spec=sources.get(stored.name, stored) if stored.name in fused else None,
+                is_fused=stored.name in fused,
                 needs_c_order=not reads_strided,
             )
             for stored in artifact.inputs

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes.codec import decoder, encoder
-from edgekit.tensor import Dim, TensorSpec
+from edgekit.tensor import Dim, Layout, TensorSpec
 
 Array = NDArray[Any]
 Sizes = dict[str, tuple[int, str]]
@@ -29,8 +29,8 @@ class InputPort:
         logical: What callers pass.
         stored: What the artifact takes.
         preprocess: How a uint8 frame becomes this input; None refuses frames.
-        fused_spec: Where the artifact itself normalises, so that a frame only needs to
-            be made to fit: the source model's input; None elsewhere.
+        is_fused: Whether the artifact itself normalises, so that a frame only needs to
+            be made to fit.
         needs_c_order: Whether the engine cannot read a strided array.
     """
 
@@ -52,7 +52,7 @@ class InputPort:
         stored: TensorSpec,
         *,
         preprocess: Preprocess | None,
-        fused_spec: TensorSpec | None,
+        is_fused: bool,
         needs_c_order: bool,
     ) -> None:
         self.name = logical.name
@@ -62,7 +62,7 @@ class InputPort:
         self._permutation = stored.permutation
         self._encode = encoder(logical, stored)
         self._preprocess = preprocess
-        self._fused_spec = fused_spec
+        self._fused_spec = _source_spec(stored, preprocess) if is_fused else None
         self._needs_c_order = needs_c_order
 
     def encode(self, value: Array, sizes: Sizes, *, copy: bool) -> Array:
@@ -179,6 +179,17 @@ class OutputPort:
                 f"inputs the model gives {_text(array.shape)}"
             )
         np.copyto(buffer, array)
+
+
+def _source_spec(stored: TensorSpec, preprocess: Preprocess | None) -> TensorSpec | None:
+    """Return the input that the preprocessing was written for, from the pixels that are stored."""
+    if preprocess is None or stored.shape is None or len(stored.shape) != 4:
+        return None
+    batch, height, width, _ = stored.shape
+    shape: tuple[Dim, ...] = (batch, height, width, preprocess.channels)
+    if preprocess.layout is Layout.NCHW:
+        shape = (batch, preprocess.channels, height, width)
+    return TensorSpec(stored.name, preprocess.dtype, shape, preprocess.layout)
 
 
 def inverse(permutation: tuple[int, ...]) -> tuple[int, ...]:

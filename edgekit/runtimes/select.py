@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
-from edgekit.artifact import Artifact, ArtifactFiles
-from edgekit.bundle import Bundle, Manifest
+from edgekit.bundle import Bundle
 from edgekit.errors import EngineError
-from edgekit.runtimes import RUNTIMES
 from edgekit.runtimes.base import Session
-from edgekit.runtimes.choice import Candidate, choose
+from edgekit.runtimes.choice import choose
 from edgekit.runtimes.options import SessionOptions
-from edgekit.runtimes.plain import is_model_file, open_plain
+from edgekit.runtimes.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +51,13 @@ def load(
         EngineError: The named runtime failed to load it.
     """
     options = options or SessionOptions(threads=threads, hint=hint, cache_dir=cache_dir)
-    opened = _Source(source)
+    opened = Source(source)
     choice = choose(opened.artifacts, device=device, artifact=artifact)
     failures: list[str] = []
     for candidate in choice.candidates:
         try:
-            session = opened.open(candidate, options, failures)
+            reason = "; ".join((candidate.why, *(f"not {failure}" for failure in failures)))
+            session = opened.open(candidate, options, reason=reason)
         except EngineError as error:
             if device != "auto":
                 raise
@@ -70,33 +68,3 @@ def load(
             logger.info("%s runs %s: %s", session.runtime, session.artifact.name, session.reason)
             return session
     raise choice.to_error(failures)
-
-
-class _Source:
-    """A bundle or a plain file, as artifacts that can be opened."""
-
-    def __init__(self, source: str | Path | Bundle) -> None:
-        self._manifest: Manifest | None = None
-        if isinstance(source, (str, Path)) and is_model_file(Path(source)):
-            artifact, files = open_plain(Path(source))
-            self.artifacts: tuple[Artifact, ...] = (artifact,)
-            self._files_of: Callable[[Artifact], ArtifactFiles] = lambda _: files
-            return
-        bundle = source if isinstance(source, Bundle) else Bundle.open(Path(source))
-        self.artifacts = tuple(bundle.artifacts)
-        self._files_of = bundle.files
-        self._manifest = bundle.manifest
-
-    def open(self, candidate: Candidate, options: SessionOptions, failures: list[str]) -> Session:
-        """Open it; what failed before goes into the session's reason."""
-        backend: type[Session] = RUNTIMES[candidate.runtime].load()
-        manifest = self._manifest
-        return backend.open(
-            candidate.artifact,
-            self._files_of(candidate.artifact),
-            inputs=None if manifest is None else manifest.inputs,
-            outputs=None if manifest is None else manifest.outputs,
-            options=options,
-            preprocess=None if manifest is None else manifest.preprocess,
-            reason="; ".join((candidate.why, *(f"not {failure}" for failure in failures))),
-        )

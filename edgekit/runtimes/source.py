@@ -1,0 +1,70 @@
+"""What can be opened: a bundle or a plain model file, as artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.artifact import Artifact, ArtifactFiles
+from edgekit.bundle import Bundle
+from edgekit.runtimes import RUNTIMES
+from edgekit.runtimes.base import Session
+from edgekit.runtimes.choice import Candidate
+from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.plain import is_model_file, open_plain
+
+
+class Source:
+    """A bundle or a plain model file.
+
+    Args:
+        source: A bundle, the path of one, or the path of a ``.onnx``, ``.tflite`` or
+            ``.xml`` file.
+
+    Attributes:
+        bundle: The bundle; None for a plain file.
+        artifacts: What can be opened; that of a plain file has no tensors yet.
+
+    Raises:
+        UsageError: The file is not there.
+        BundleError: The bundle cannot be read.
+    """
+
+    def __init__(self, source: str | Path | Bundle) -> None:
+        self.bundle: Bundle | None = None
+        if isinstance(source, (str, Path)) and is_model_file(Path(source)):
+            artifact, files = open_plain(Path(source))
+            self.artifacts: tuple[Artifact, ...] = (artifact,)
+            self._files_of: Callable[[Artifact], ArtifactFiles] = lambda _: files
+            return
+        self.bundle = source if isinstance(source, Bundle) else Bundle.open(Path(source))
+        self.artifacts = tuple(self.bundle.artifacts)
+        self._files_of = self.bundle.files
+
+    def open(self, candidate: Candidate, options: SessionOptions, *, reason: str) -> Session:
+        """Return a session on one of the artifacts.
+
+        Raises:
+            EngineError, UsageError: As for ``Session.open``.
+            ImportError: The engine is installed, but not for this system.
+        """
+        backend: type[Session] = RUNTIMES[candidate.runtime].load()
+        manifest = None if self.bundle is None else self.bundle.manifest
+        return backend.open(
+            candidate.artifact,
+            self._files_of(candidate.artifact),
+            inputs=None if manifest is None else manifest.inputs,
+            outputs=None if manifest is None else manifest.outputs,
+            options=options,
+            preprocess=None if manifest is None else manifest.preprocess,
+            reason=reason,
+        )
+
+    def size_bytes(self, artifact: Artifact) -> int:
+        """Return the size of an artifact's files together."""
+        files = self._files_of(artifact)
+        paths = {role: files.path(role) for role in artifact.files}
+        return sum(
+            len(files.read(role)) if path is None else path.stat().st_size
+            for role, path in paths.items()
+        )
