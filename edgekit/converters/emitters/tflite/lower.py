@@ -11,10 +11,11 @@ import numpy as np
 from edgekit.converters.emitters.tflite.fuse import fuse, store_half
 from edgekit.converters.emitters.tflite.infinity import check_infinities
 from edgekit.converters.emitters.tflite.layout import channels_last, identity, stored_shape
-from edgekit.converters.emitters.tflite.lowering import Lowering, Value
+from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Model, Signature, Subgraph, Tensor
 from edgekit.converters.emitters.tflite.ops import LOWERINGS
 from edgekit.converters.emitters.tflite.patterns import fuse_patterns
+from edgekit.converters.emitters.tflite.value import Value
 from edgekit.errors import ModelError, ShapeError, UnsupportedOperatorError
 from edgekit.graph import AttributeType, Graph, Node
 from edgekit.tensor import DType, Layout, TensorSpec

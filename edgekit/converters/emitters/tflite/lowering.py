@@ -8,7 +8,6 @@ permutation in which that tensor holds it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -25,64 +24,13 @@ from edgekit.converters.emitters.tflite.layout import (
     transposition,
 )
 from edgekit.converters.emitters.tflite.model import Operator, Subgraph, Tensor
-from edgekit.converters.emitters.tflite.window import Window
+from edgekit.converters.emitters.tflite.value import PooledMaxima, Value
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Array, Graph, Node
 from edgekit.tensor import DType
 
 Options: TypeAlias = "Mapping[str, int | float | bool | tuple[int, ...]]"
 Operand: TypeAlias = "Tensor | NDArray[Any] | None"
-
-
-@dataclass(frozen=True)
-class Value:
-    """An ONNX tensor as the TFLite model holds it.
-
-    Args:
-        tensor: The TFLite tensor, stored shape.
-        permutation: Stored axis ``i`` is logical axis ``permutation[i]``.
-        is_non_negative: Whether no element can be below 0 (padding with 0 is then neutral
-            for a maximum).
-    """
-
-    tensor: Tensor
-    permutation: Permutation
-    is_non_negative: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Logical (ONNX) shape."""
-        return logical_shape(self.tensor.shape, self.permutation)
-
-    @property
-    def rank(self) -> int:
-        """Number of axes."""
-        return len(self.permutation)
-
-    @property
-    def dtype(self) -> DType:
-        """Element type."""
-        return self.tensor.dtype
-
-    def stored_axis(self, axis: int) -> int:
-        """Return where logical ``axis`` (may be negative) is stored."""
-        return self.permutation.index(axis % self.rank)
-
-
-@dataclass(frozen=True)
-class PooledMaxima:
-    """What a MaxUnpool needs of the MaxPool whose indices it reads.
-
-    Args:
-        masks: One per place of the window, (N, H, W, C) of the pooled size: 1.0 where the
-            window's first maximum is at that place.
-        window: The pool's geometry.
-        shape: Logical shape of the pool's input, (N, C, H, W).
-    """
-
-    masks: Sequence[Tensor]
-    window: Window
-    shape: tuple[int, ...]
 
 
 class Lowering:
@@ -279,7 +227,7 @@ class Lowering:
         array = self.constant(name)
         if array is not None:
             padded = array.reshape((1,) * (rank - array.ndim) + array.shape).transpose(permutation)
-            while padded.ndim > 1 and padded.shape[0] == 1:
+            while padded.ndim > 1 and padded.shape[0] == 1 and (padded.size == 1 or padded.size == padded.shape[-1]):
                 padded = padded[0]
             return self.constant_tensor(padded, name=name)
         value = self._values[name]
@@ -331,6 +279,3 @@ class Lowering:
                 f"output {name!r} would have shape {shape}, ONNX infers {spec.static_shape}; "
                 "please report this model",
             )
-
-
-__all__ = ["Lowering", "Operand", "Options", "PooledMaxima", "Value"]

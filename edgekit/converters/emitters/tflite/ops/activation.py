@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgekit.converters.emitters.tflite.lowering import Lowering, Value
+from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, NUMBERS, need_dtype, unary
+from edgekit.converters.emitters.tflite.value import Value
 from edgekit.graph import Node
 from edgekit.tensor import DType
 

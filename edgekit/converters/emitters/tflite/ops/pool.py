@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgekit.converters.emitters.tflite.layout import invert
-from edgekit.converters.emitters.tflite.lowering import Lowering, PooledMaxima
+from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.conv import (
     _with_height,
@@ -19,6 +19,7 @@ from edgekit.converters.emitters.tflite.ops.conv import (
 )
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, cast, need_dtype
 from edgekit.converters.emitters.tflite.schema import Padding
+from edgekit.converters.emitters.tflite.value import PooledMaxima
 from edgekit.converters.emitters.tflite.window import Window, read_window
 from edgekit.graph import Array, Node
 from edgekit.tensor import DType

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgekit.converters.emitters.tflite.layout import Permutation, without_axes
-from edgekit.converters.emitters.tflite.lowering import Lowering, Value
+from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.activation import same_shape
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
 from edgekit.converters.emitters.tflite.ops.shape import integers
+from edgekit.converters.emitters.tflite.value import Value
 from edgekit.graph import Node
 from edgekit.tensor import DType
 
