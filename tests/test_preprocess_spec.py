@@ -54,6 +54,7 @@ BROKEN_CASES = [
     BrokenCase("infinite_grey", {"pad_value": float("inf")}, "pad_value is inf"),
     BrokenCase("unknown_dtype", {"dtype": "float8"}, "float8"),
     BrokenCase("unknown_layout", {"layout": "CHWN"}, "CHWN"),
+    BrokenCase("code_of_text", {"quantization": "int8"}, "quantization is 'int8'"),
     BrokenCase("half_a_code", {"quantization": {"scale": [1]}}, "zero_point"),
 ]
 

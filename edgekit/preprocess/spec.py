@@ -214,6 +214,8 @@ class Preprocess:
             missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
             raise ValueError(f"preprocessing lacks {missing} and has unknown {unknown}")
         quantization = data["quantization"]
+        if not isinstance(quantization, (Mapping, type(None))):
+            raise ValueError(f"quantization is {quantization!r}, expected an object or null")
         try:
             return cls(
                 **{name: _read_text(data, name) for name in _TEXT_FIELDS},
@@ -224,7 +226,9 @@ class Preprocess:
                 std=_read_numbers(data, "std"),
                 layout=Layout(data["layout"]),
                 dtype=DType(data["dtype"]),
-                quantization=None if quantization is None else Quantization.from_json(quantization),
+                quantization=None
+                if quantization is None
+                else Quantization.from_json(dict(quantization)),
             )
         except (UsageError, TypeError, KeyError) as error:
             raise ValueError(f"preprocessing is malformed: {error}") from error
