@@ -1,0 +1,157 @@
+"""What TensorRT needs to build its engine on the device: ONNX files and a recipe.
+
+Engines fit one GPU and one TensorRT release, so the artifact is the model that TensorRT
+parses, never an engine. TensorRT 11 has no precision flags and computes as the file says;
+8.5 to 10 take a float32 file and a flag. So float16 comes as two files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.artifact import Artifact
+from edgekit.converters.emitters.facts import facts_of
+from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
+from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
+from edgekit.converters.passes.lower_opset import lower_opset
+from edgekit.converters.passes.type_half import type_half
+from edgekit.errors import UnsupportedOperatorError
+from edgekit.graph import Graph
+from edgekit.preprocess import Preprocess
+from edgekit.target import Target
+from edgekit.tensor import Dim, TensorSpec
+
+logger = logging.getLogger(__name__)
+
+MODEL_FILE = "model.onnx"
+TYPED_FILE = "model.typed.onnx"
+OPSET = 17
+"""The newest that TensorRT 8.5 (JetPack 5) reads."""
+WORKSPACE_MIB = 512
+"""Scratch memory for the builder: boards with 4 to 8 GB share it with the system."""
+
+
+def emit(
+    graph: Graph,
+    folder: Path,
+    *,
+    target: Target,
+    preprocess: Mapping[str, Preprocess] | None = None,
+) -> Artifact:
+    """Write the model for TensorRT 8.5 to 11.
+
+    Role ``"model"`` is the float32 file for 8.5 to 10; role ``"typed"``, for float16 only,
+    is the file for 11 (and 10 in its strongly typed mode).
+
+    Args:
+        graph: The model, simplified.
+        folder: Where to write; empty.
+        target: Its precision is fp32 or fp16.
+        preprocess: By input name, what to put into the model.
+
+    Raises:
+        UnsupportedOperatorError: TensorRT's parser does not take a node.
+        ModelFormatError: A file is over ONNX's limit of 2 GiB.
+    """
+    fused = dict(preprocess or {})
+    graph = fuse_preprocess(graph, fused) if fused else graph
+    plain = _lowered(graph)
+    check_support(plain)
+    facts = facts_of(graph, target=target, fused=fused)
+    write_graph(replace(plain, metadata=facts), folder / MODEL_FILE)
+    files = {"model": MODEL_FILE}
+    if target.precision == "fp16":
+        write_graph(replace(type_half(plain), metadata=facts), folder / TYPED_FILE)
+        files["typed"] = TYPED_FILE
+    return Artifact(
+        format="tensorrt",
+        precision=target.precision,
+        files=files,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        recipe=build_recipe(plain, precision=target.precision),
+        fused_preprocess=tuple(fused),
+    )
+
+
+def build_recipe(graph: Graph, *, precision: str) -> dict[str, Any]:
+    """Return what a builder needs to know, JSON-ready.
+
+    ``builds`` is tried in order: the first entry whose range holds the installed TensorRT
+    release says which file to parse, with which flags, by their names in its Python API.
+    ``profiles`` gives min, opt and max shapes where sizes are dynamic; ``assumed`` lists
+    the sizes in them that are EdgeKit's guess and not the model's.
+    """
+    profile, assumed = _profile(graph.inputs)
+    return {
+        "status": "unverified",
+        "opset": graph.opset,
+        "oldest_tensorrt": oldest_tensorrt(graph),
+        "builds": _builds(precision),
+        "profiles": [profile] if profile else [],
+        "assumed": assumed,
+        "workspace_mib": WORKSPACE_MIB,
+    }
+
+
+def _lowered(graph: Graph) -> Graph:
+    try:
+        return lower_opset(graph, OPSET)
+    except UnsupportedOperatorError as error:
+        logger.info("kept at opset %d, TensorRT 10 or later: %s", graph.opset, error)
+        return graph
+
+
+def _builds(precision: str) -> list[dict[str, Any]]:
+    is_half = precision == "fp16"
+    typed = "typed" if is_half else "model"
+    return [
+        {
+            "tensorrt": ">=11",
+            "file": typed,
+            "network_flags": [],  # strongly typed, always
+            "builder_flags": [],
+        },
+        {
+            "tensorrt": ">=10,<11",
+            "file": "model",
+            "network_flags": [],
+            "builder_flags": ["FP16"] if is_half else [],
+            "alternative": {"file": typed, "network_flags": ["STRONGLY_TYPED"]},
+        },
+        {
+            "tensorrt": ">=8.5,<10",
+            "file": "model",
+            "network_flags": ["EXPLICIT_BATCH"],
+            "builder_flags": ["FP16"] if is_half else [],
+        },
+    ]
+
+
+def _profile(inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Any], list[str]]:
+    """Return shapes by input with a dynamic size, and the dynamic sizes by name."""
+    profile: dict[str, Any] = {}
+    assumed: list[str] = []
+    for spec in inputs:
+        if spec.is_static or spec.shape is None:
+            continue
+        shapes = [_sizes(dim, axis, spec) for axis, dim in enumerate(spec.shape)]
+        smallest, usual, largest = (list(sizes) for sizes in zip(*shapes, strict=True))
+        profile[spec.name] = {"min": smallest, "opt": usual, "max": largest}
+        assumed += [dim for dim in spec.shape if isinstance(dim, str) and dim not in assumed]
+    return profile, assumed
+
+
+def _sizes(dim: Dim, axis: int, spec: TensorSpec) -> tuple[int, int, int]:
+    """Return (min, opt, max); one dynamic size has the same everywhere it occurs."""
+    if isinstance(dim, int):
+        return dim, dim, dim
+    if axis == 0:
+        return 1, 1, 8
+    # Heights and widths; lengths of sequences where the tensor is no picture.
+    return (64, 320, 1280) if len(spec.shape or ()) >= 4 else (1, 128, 512)
