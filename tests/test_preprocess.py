@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, MissingDependencyError
 from edgekit.preprocess import Preprocess
 from edgekit.quantization import Quantization
 from edgekit.tensor import DType, Layout, TensorSpec
@@ -263,3 +264,10 @@ def test_a_wrong_buffer_is_refused_with_what_is_needed() -> None:
 
     with pytest.raises(InputError, match=r"float64 .*float32 \(1, 3, 8, 8\) is needed"):
         Preprocess().apply(make_frame(8, 8), image_spec(1, 3, 8, 8), out=buffer)
+
+
+def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edgekit\[vision\]'"):
+        Preprocess().apply(make_frame(8, 8), image_spec(1, 3, 8, 8))
