@@ -106,6 +106,8 @@ class Session(ABC):
 
     def _open(self, artifact: Artifact, files: ArtifactFiles, options: SessionOptions) -> None:
         self._refuse_options(options)
+        for role in artifact.files:
+            files.path(role)  # A bundle compares each with its hash, before an engine reads it.
         try:
             engine = self._load(artifact, files, options)
         except self._engine_errors as error:

@@ -57,7 +57,7 @@ class OpenVinoSession(Session):
         self, artifact: Artifact, files: ArtifactFiles, options: SessionOptions
     ) -> EngineTensors:
         core = ov.Core()
-        model = _read(core, files)
+        model = _read(core, artifact, files)
         engine = core.compile_model(model, "CPU", _config(options))
         self.inference_precision = _precision(engine)
         self.parallel_calls = max(1, engine.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -86,12 +86,14 @@ class OpenVinoSession(Session):
         del self._requests
 
 
-def _read(core: ov.Core, files: ArtifactFiles) -> ov.Model:
+def _read(core: ov.Core, artifact: Artifact, files: ArtifactFiles) -> ov.Model:
     path = files.path("model")
+    if path is not None and "weights" in artifact.files:
+        return core.read_model(os.fspath(path), os.fspath(files.path("weights") or ""))
     if path is not None:
         return core.read_model(os.fspath(path))
     data = files.read("model")
-    if data.lstrip()[:1] != b"<":  # ONNX holds its weights
+    if "weights" not in artifact.files:  # ONNX holds its own
         return core.read_model(data)
     # The tensor would only borrow the bytes, and the model outlives this function.
     weights = np.frombuffer(files.read("weights"), np.uint8).copy()

@@ -62,9 +62,9 @@ class Source:
 
     def size_bytes(self, artifact: Artifact) -> int:
         """Return the size of an artifact's files together."""
+        if self.bundle is not None:
+            records = self.bundle.manifest.files
+            return sum(records[path].size for path in artifact.files.values())
         files = self._files_of(artifact)
-        paths = {role: files.path(role) for role in artifact.files}
-        return sum(
-            len(files.read(role)) if path is None else path.stat().st_size
-            for role, path in paths.items()
-        )
+        paths = [files.path(role) for role in artifact.files]
+        return sum(path.stat().st_size for path in paths if path is not None)
