@@ -28,7 +28,6 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime as ort  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
-from networks import sample_inputs  # noqa: E402
 from networks.subjects import Subject, pick_subjects  # noqa: E402
 
 from benchmarks.litert_facts import agreement, open_interpreter, read_facts  # noqa: E402
@@ -74,7 +73,7 @@ def run_subject(
     """Count, check and time the files of one network."""
     row: dict[str, Any] = {"name": subject.name}
     model = onnx.load(subject.write(work / subject.name))
-    feed = sample_inputs(model, seed=2, highest=subject.highest, shapes=subject.shapes)
+    feed = subject.inputs(model, seed=2)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     reference = dict(zip(names, session.run(None, feed), strict=True))

@@ -10,11 +10,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 from networks import NETWORKS, NetworkCase, graph_inputs, real_models, sample_inputs
+from networks.subjects import Subject, all_subjects
 from numpy.typing import NDArray
 
 SMALL = [case for case in NETWORKS.values() if case.size == "small"]
 ALIVE = [case for case in SMALL if not case.constant]
 SHIPPED = [case for case in NETWORKS.values() if case.constant]
+TRAINED_MODELS = [subject for subject in all_subjects() if subject.family == "trained"]
 # Two inputs must part by far more than the 1e-5 that conversions are allowed.
 SMALLEST_DIFFERENCE = 1e-2
 # What the issue's table names, as titles of the cases that stand for it.
@@ -82,3 +84,17 @@ def test_every_network_of_the_issue_is_in_the_table() -> None:
 
 def test_real_models_are_none_where_there_is_no_folder(tmp_path: Path) -> None:
     assert real_models(tmp_path / "absent") == {}
+
+
+@pytest.mark.skipif(not TRAINED_MODELS, reason="no trained models beside the repository")
+@pytest.mark.parametrize("subject", TRAINED_MODELS, ids=lambda subject: subject.name)
+def test_trained_model_takes_a_picture(subject: Subject, tmp_path: Path) -> None:
+    path = subject.write(tmp_path)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    first, second = (
+        session.run(None, subject.inputs(onnx.load(path), seed=seed)) for seed in (2, 3)
+    )
+
+    assert all(np.isfinite(values).all() for values in first)
+    assert any(not np.array_equal(*pair) for pair in zip(first, second, strict=True))

@@ -29,6 +29,7 @@ REAL_MODELS = real_models()
 
 __all__ = [
     "NETWORKS",
+    "REAL_FOLDER",
     "REAL_MODELS",
     "NetworkCase",
     "graph_inputs",

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from networks import NETWORKS, REAL_MODELS, NetworkCase
-
-# Sizes for the trained models whose file leaves them open; each is what its authors run.
-REAL_SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
-    "yunet_n_dynamic": {"input": (1, 3, 320, 320)},
-    "ch_ppocr_mobile_v2.0_cls_infer": {"x": (1, 3, 48, 192)},
-}
+from networks import NETWORKS, REAL_FOLDER, REAL_MODELS, NetworkCase, graph_inputs, sample_inputs
+from networks.trained import TRAINED, picture_input
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,15 @@ class Subject:
             onnx.save(self.source.build(), path)
         return path
 
+    def inputs(self, model: onnx.ModelProto, *, seed: int) -> dict[str, NDArray[np.generic]]:
+        """Return one input by name: a picture for a trained model, else seeded noise."""
+        how = TRAINED.get(self.name)
+        if how is not None:
+            picture = picture_input(how, REAL_FOLDER, seed=seed)
+            if picture is not None:
+                return {graph_inputs(model)[0].name: picture}
+        return sample_inputs(model, seed=seed, highest=self.highest, shapes=self.shapes)
+
     def shape_arguments(self) -> list[str]:
         """Return the ``--shape`` options of the command line."""
         return [
@@ -64,7 +70,15 @@ def all_subjects() -> Iterator[Subject]:
             case.name, case.family, case.size, case, case.highest, case.shapes, case.notes
         )
     for name, path in REAL_MODELS.items():
-        yield Subject(name, "trained", "small", path, shapes=REAL_SHAPES.get(name, {}))
+        yield Subject(name, "trained", "small", path, shapes=_open_shapes(name, path))
+
+
+def _open_shapes(name: str, path: Path) -> dict[str, tuple[int, ...]]:
+    how = TRAINED.get(name)
+    if how is None or not how.fixes_shape:
+        return {}
+    model = onnx.load(path, load_external_data=False)
+    return {graph_inputs(model)[0].name: how.shape}
 
 
 def pick_subjects(*, only: list[str] | None, skip_large: bool) -> list[Subject]:
