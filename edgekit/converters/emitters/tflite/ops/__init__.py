@@ -22,6 +22,7 @@ from edgekit.converters.emitters.tflite.ops import (
     reduce,
     resize,
     shape,
+    slicing,
 )
 from edgekit.graph import Node
 
@@ -33,6 +34,7 @@ LOWERINGS: Mapping[str, Lower] = {
     **conv.LOWERINGS,
     **pool.LOWERINGS,
     **shape.LOWERINGS,
+    **slicing.LOWERINGS,
     **reduce.LOWERINGS,
     **matmul.LOWERINGS,
     **resize.LOWERINGS,
