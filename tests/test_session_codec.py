@@ -106,7 +106,8 @@ def test_frame_of_another_size_is_fitted_for_a_fused_input() -> None:
 
     (fed,) = fused_border().encode({"image": np.zeros((9, 9, 3), np.uint8)}, copy=False)
 
-    assert (fed.shape, fed.dtype) == ((1, 4, 5, 3), np.uint8)
+    assert fed.shape == (1, 4, 5, 3)
+    assert fed.dtype == np.uint8
 
 
 def test_batch_of_pixels_goes_into_a_fused_input_as_it_is() -> None:

@@ -236,7 +236,7 @@ def test_engine_that_fails_fails_its_own_future_only() -> None:
 
 def test_unexpected_failure_of_an_engine_leaves_the_session_closable() -> None:
     session = open_slow()
-    session._engine_errors = (KeyError,)  # type: ignore[misc]
+    session._engine_errors = (KeyError,)  # type: ignore[assignment,misc]
     session.steps.go_on.set()
     with pytest.raises(ArithmeticError):
         session.run({"x": np.asarray(13, np.float32)})

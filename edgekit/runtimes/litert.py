@@ -30,6 +30,10 @@ except ModuleNotFoundError:
 
 Array = NDArray[Any]
 
+# Up to here a picture whose channels come first is copied plane by plane: numpy's own copy
+# of (1, 3, 640, 640) into (1, 640, 640, 3) takes 1.6 ms, three planes 0.36 ms (numpy 2.4).
+_FEW_CHANNELS = 16
+
 
 class LiteRtSession(Session):
     """Runs TFLite flatbuffers.
@@ -91,7 +95,7 @@ class LiteRtSession(Session):
             for index, array in zip(self._inputs, feed, strict=True):
                 # Straight into the engine's buffer, one copy even from a strided array. The
                 # view must be gone before invoke(), which refuses to run while one lives.
-                interpreter.tensor(index)()[...] = array
+                _copy(array, interpreter.tensor(index)())
             interpreter.reset_all_variables()
             interpreter.invoke()
             if into is None:
@@ -114,6 +118,15 @@ def _resize(interpreter: Interpreter, indices: list[int], feed: list[Array]) -> 
         interpreter.resize_tensor_input(index, array.shape, strict=True)
     if changed:
         interpreter.allocate_tensors()
+
+
+def _copy(array: Array, target: Array) -> None:
+    channels = array.shape[-1] if array.ndim > 2 else 0
+    if not 1 < channels <= _FEW_CHANNELS or array.flags.c_contiguous:
+        target[...] = array
+        return
+    for channel in range(channels):
+        target[..., channel] = array[..., channel]
 
 
 def _taken(interpreter: Interpreter, index: int, buffer: Array | None) -> Array:
