@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from edgekit import metrics
+from edgekit.bundle import Tolerance
 from edgekit.converters.bisect import first_parting
-from edgekit.converters.gate import EXACT, HALF, Limit
 from edgekit.errors import EdgeKitError
 from edgekit.graph import Array, Graph, Node
+from edgekit.metrics import cosine
+from edgekit.runtimes.parity import OutputParity, compare_outputs, worst
 
 logger = logging.getLogger(__name__)
 
@@ -26,51 +25,20 @@ Run = Callable[[Feed], Mapping[str, Array]]
 Probe = Callable[[str, Feed], Array]
 
 
-LIMITS: dict[str, Limit] = {"fp32": EXACT, "fp16": HALF}
-"""By the precision of an artifact's weights."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How far one tensor is from the source's.
-
-    Args:
-        name: The tensor's ONNX name.
-        cosine: 1 is equal up to a factor.
-        max_error: Largest absolute difference, in the tensor's own units.
-        relative_error: That over the source's largest absolute value.
-        sqnr_db: Signal-to-noise ratio; infinity for equal tensors.
-        equal: Part of the elements that are the same, for integers; None for floats.
-    """
-
-    name: str
-    cosine: float
-    max_error: float
-    relative_error: float
-    sqnr_db: float
-    equal: float | None = None
-
-    def within(self, limit: Limit) -> bool:
-        """Whether the tensor agrees with the source's."""
-        if self.equal is not None:
-            return self.equal >= limit.equal
-        return self.cosine >= limit.cosine and self.relative_error <= limit.relative
-
-
 @dataclass(frozen=True)
 class Step:
     """One rung to climb.
 
     Args:
         name: Shown to the user: ``"simplified"``, ``"tflite-fp32 on litert"``.
-        limit: How far it may be from the source.
+        tolerance: How far it may be from the source.
         run: Runs the whole model; None where this machine cannot.
         probe: Runs it up to one tensor; None where it cannot be looked into.
         why_not: Without ``run``: what is needed to run it.
     """
 
     name: str
-    limit: Limit
+    tolerance: Tolerance
     run: Run | None = None
     probe: Probe | None = None
     why_not: str = ""
@@ -88,7 +56,7 @@ class Culprit:
 
     node: str
     op_type: str
-    figures: Figures
+    figures: OutputParity
 
 
 @dataclass(frozen=True)
@@ -105,7 +73,7 @@ class Rung:
 
     name: str
     status: str
-    outputs: tuple[Figures, ...] = ()
+    outputs: tuple[OutputParity, ...] = ()
     culprit: Culprit | None = None
     reason: str = ""
 
@@ -137,43 +105,6 @@ def climb(source: Step, steps: Sequence[Step], feeds: Sequence[Feed], *, graph: 
     return Ladder(tuple(_climb_one(source, step, feeds, expected, graph) for step in steps))
 
 
-def figures_of(name: str, actual: Array, reference: Array) -> Figures:
-    """Return how far one tensor is from the source's."""
-    is_float = reference.dtype.kind == "f"
-    return Figures(
-        name=name,
-        cosine=metrics.cosine(actual, reference),
-        max_error=metrics.max_abs_error(actual, reference),
-        relative_error=metrics.relative_error(actual, reference),
-        sqnr_db=metrics.sqnr_db(actual, reference),
-        equal=None if is_float else float(np.mean(actual == reference)) if actual.size else 1.0,
-    )
-
-
-def worst_figures(
-    pairs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
-) -> list[Figures]:
-    """Return, for each output, the worst of each figure over several runs.
-
-    Args:
-        pairs: (actual, reference) outputs by name, at least one pair.
-    """
-    worst: list[Figures] = []
-    for name in pairs[0][1]:
-        runs = [figures_of(name, actual[name], reference[name]) for actual, reference in pairs]
-        worst.append(
-            Figures(
-                name=name,
-                cosine=min(run.cosine for run in runs),
-                max_error=max(run.max_error for run in runs),
-                relative_error=max(run.relative_error for run in runs),
-                sqnr_db=min(run.sqnr_db for run in runs),
-                equal=min((run.equal for run in runs if run.equal is not None), default=None),
-            )
-        )
-    return worst
-
-
 def _climb_one(
     source: Step,
     step: Step,
@@ -184,8 +115,8 @@ def _climb_one(
     if step.run is None:
         return Rung(step.name, "unverified", reason=step.why_not)
     actual = [step.run(feed) for feed in feeds]
-    outputs = tuple(worst_figures(list(zip(actual, expected, strict=True))))
-    bad = [figures for figures in outputs if not figures.within(step.limit)]
+    outputs = worst(map(compare_outputs, actual, expected))
+    bad = [figures for figures in outputs if not figures.is_within(step.tolerance)]
     if not bad:
         return Rung(step.name, "agrees", outputs)
     feed = _worst_feed(bad[0].name, feeds, actual, expected)
@@ -200,20 +131,19 @@ def _worst_feed(
     expected: Sequence[Mapping[str, Array]],
 ) -> Feed:
     cosines = [
-        metrics.cosine(ours[name], right[name])
-        for ours, right in zip(actual, expected, strict=True)
+        cosine(ours[name], right[name]) for ours, right in zip(actual, expected, strict=True)
     ]
     return feeds[cosines.index(min(cosines))]
 
 
 def _find_culprit(
-    source: Step, step: Step, feed: Feed, output: Figures, graph: Graph
+    source: Step, step: Step, feed: Feed, output: OutputParity, graph: Graph
 ) -> tuple[Culprit | None, str]:
     if step.probe is None or source.probe is None:
         return None, "this file cannot be looked into; compare a bundle to get the operator"
-    prober = _Prober(source.probe, step.probe, feed, step.limit)
+    prober = _Prober(source.probe, step.probe, feed, step.tolerance)
     try:
-        if prober.figures(output.name).within(step.limit):
+        if prober.figures(output.name).is_within(step.tolerance):
             return None, (
                 f"emitted again from the model, {step.name} agrees: "
                 "the file in the bundle is not what this EdgeKit makes of the model"
@@ -221,7 +151,7 @@ def _find_culprit(
         node = first_parting(
             graph,
             output.name,
-            parts=lambda name: not prober.figures(name).within(step.limit),
+            parts=lambda name: not prober.figures(name).is_within(step.tolerance),
             probed=_probed(graph),
         )
         return (None, "no operator makes this output") if node is None else (prober.blame(node), "")
@@ -243,21 +173,21 @@ def _probed(graph: Graph) -> list[str]:
 class _Prober:
     """Remembers what was asked, so that no cut is emitted and run twice."""
 
-    def __init__(self, source: Probe, step: Probe, feed: Feed, limit: Limit) -> None:
+    def __init__(self, source: Probe, step: Probe, feed: Feed, tolerance: Tolerance) -> None:
         self._source = source
         self._step = step
         self._feed = feed
-        self._limit = limit
-        self._known: dict[str, Figures] = {}
+        self._tolerance = tolerance
+        self._known: dict[str, OutputParity] = {}
 
-    def figures(self, name: str) -> Figures:
+    def figures(self, name: str) -> OutputParity:
         if name not in self._known:
-            actual = self._step(name, self._feed)
-            self._known[name] = figures_of(name, actual, self._source(name, self._feed))
+            actual, right = self._step(name, self._feed), self._source(name, self._feed)
+            (self._known[name],) = compare_outputs({name: actual}, {name: right})
             logger.info("at %s: %s", name, self._known[name])
         return self._known[name]
 
     def blame(self, node: Node) -> Culprit:
         asked = [self._known[name] for name in node.outputs if name in self._known]
-        bad = next(figures for figures in asked if not figures.within(self._limit))
+        bad = next(figures for figures in asked if not figures.is_within(self._tolerance))
         return Culprit(node.name, node.op_type, bad)
