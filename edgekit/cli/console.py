@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.registry import is_installed
 
 if TYPE_CHECKING:
-    from edgekit.pipeline import Progress
+    from edgekit.pipeline.progress import Progress
 
 _CLEAR_LINE = "\r\x1b[2K"
 _MIN_SHOWN_S = 0.05

@@ -1,0 +1,92 @@
+"""Show that every artifact gives the source's numbers, and keep the goldens that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgekit.bundle import Status
+from edgekit.graph import Graph
+from edgekit.pipeline.build import Built
+from edgekit.pipeline.bundling import Proof
+from edgekit.pipeline.check import Check, Reference, check_artifact
+from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.samples import Sample, noise_samples, sample_from_file
+from edgekit.preprocess import Preprocess
+from edgekit.tensor import TensorSpec
+
+
+def prove(
+    model: Path,
+    source: Graph,
+    graph: Graph,
+    built: Sequence[Built],
+    *,
+    preprocess: Mapping[str, Preprocess],
+    golden: Sequence[Path],
+    progress: Progress,
+) -> Proof:
+    """Return what was shown about the artifacts.
+
+    Each runs on two samples of noise and on the caller's own; the source runs on the same
+    under ONNX Runtime.
+
+    Args:
+        model: The source file.
+        source: The source as it was loaded.
+        graph: The simplified source.
+        built: The artifacts.
+        preprocess: By input name.
+        golden: The caller's samples; empty keeps one of noise.
+        progress: Told what is being run.
+
+    Raises:
+        GateError: Something disagrees with the source.
+    """
+    from edgekit.converters.gate import check_step
+
+    samples = _Noise(preprocess)
+    strictest = _strictest(built)
+    own = [sample_from_file(path, strictest.inputs, preprocess=preprocess) for path in golden]
+    progress("check the simplified model")
+    feeds = [sample.tensors for sample in samples.of(graph.inputs)]
+    check_step("simplify", source, graph, feeds=feeds)
+
+    reference = Reference(model)
+    checks: dict[str, Check] = {}
+    for item in built:
+        progress(f"check {item.artifact.name}")
+        checks[item.artifact.name] = check_artifact(
+            item.artifact,
+            item.folder,
+            samples=[*samples.of(item.graph.inputs), *own],
+            reference=reference,
+            preprocess=preprocess,
+        )
+    kept = own or samples.of(strictest.inputs)[:1]
+    return Proof(checks, [(sample, reference(sample)) for sample in kept])
+
+
+def claim_nothing(built: Sequence[Built]) -> Proof:
+    """Return the proof of a conversion that ran nothing."""
+    status = Status("unverified", "converted with --no-verify")
+    return Proof({item.artifact.name: Check(status) for item in built})
+
+
+def _strictest(built: Sequence[Built]) -> Graph:
+    """Return the graph whose inputs every artifact takes: a static one, if there is one."""
+    fixed = (item.graph for item in built if all(spec.is_static for spec in item.graph.inputs))
+    return next(fixed, built[0].graph)
+
+
+class _Noise:
+    """The same samples for artifacts of the same inputs, so that the source runs them once."""
+
+    def __init__(self, preprocess: Mapping[str, Preprocess]) -> None:
+        self._preprocess = preprocess
+        self._made: dict[tuple[TensorSpec, ...], list[Sample]] = {}
+
+    def of(self, inputs: tuple[TensorSpec, ...]) -> list[Sample]:
+        if inputs not in self._made:
+            self._made[inputs] = noise_samples(inputs, preprocess=self._preprocess)
+        return self._made[inputs]
