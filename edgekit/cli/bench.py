@@ -1,0 +1,98 @@
+"""``edgekit bench``: every artifact that this machine can run, side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgekit.cli import options
+from edgekit.cli.command import Command, Parser
+from edgekit.cli.console import Console, Table, human_bytes
+from edgekit.runtimes.bench import BenchOptions, BenchResult, bench
+from edgekit.runtimes.options import HINTS
+
+EXAMPLE = """example:
+  edgekit bench model.edgekit --threads 2 --seconds 10
+
+The runtimes are timed in turns, round by round, so that all see the same machine."""
+
+
+def configure(parser: Parser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "source", type=options.existing_path, help="a bundle, or an .onnx, .tflite or .xml file"
+    )
+    options.add_artifact(parser)
+    parser.add_argument("--device", default="auto", metavar="RUNTIME", help="only this runtime")
+    parser.add_argument(
+        "--rounds", type=options.positive_int, default=100, metavar="N", help="timed calls of each"
+    )
+    parser.add_argument(
+        "--seconds", type=options.positive_seconds, default=30.0, metavar="S", help="for all rounds"
+    )
+    parser.add_argument(
+        "--hint", type=options.one_of(HINTS, kind="hint"), default="latency", help="or throughput"
+    )
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out load time and memory (one process each)"
+    )
+    options.add_threads(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the figures and the machine that they were measured on."""
+    settings = BenchOptions(
+        rounds=arguments.rounds,
+        limit_s=arguments.seconds,
+        threads=arguments.threads,
+        hint=arguments.hint,
+        with_footprint=not arguments.no_memory,
+    )
+    with console.progress() as stage:
+        report = bench(
+            arguments.source,
+            device=arguments.device,
+            artifact=arguments.artifact,
+            options=settings,
+            progress=stage,
+        )
+    facts = report.to_json()
+    console.json(facts)
+    threads = arguments.threads or "the engine's own number of"
+    console.line(f"{facts['machine']}, {facts['cpus']} CPUs, {threads} threads; times in ms\n")
+    console.table(
+        Table(
+            (
+                "artifact", "runtime", ">median", ">p90", ">p99", ">per s",
+                ">load", ">first", ">memory", ">size",
+            ),
+            [_row(result) for result in report.results],
+        )
+    )  # fmt: skip
+    for line in report.skipped:
+        console.line(f"not measured: {line}")
+    return 0
+
+
+def _row(result: BenchResult) -> tuple[str, ...]:
+    footprint = result.footprint
+    costs = ("", "", "")
+    if footprint is not None:
+        costs = (
+            f"{footprint.load_ms:.0f}",
+            f"{footprint.first_inference_ms:.1f}",
+            f"{footprint.peak_memory_mb:.0f} MB",
+        )
+    return (
+        result.artifact,
+        f"{result.runtime} {result.version}",
+        f"{result.latency.median_ms:.3f}",
+        f"{result.latency.p90_ms:.3f}",
+        f"{result.latency.p99_ms:.3f}",
+        f"{result.throughput_per_s:.0f}",
+        *costs,
+        human_bytes(result.size_bytes),
+    )
+
+
+COMMAND = Command(configure, run, EXAMPLE)

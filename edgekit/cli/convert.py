@@ -1,0 +1,173 @@
+"""``edgekit convert``: a model in, a bundle out, with the figures that prove it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.artifact import PRECISIONS
+from edgekit.cli import options
+from edgekit.cli.command import Command, Parser
+from edgekit.cli.console import Console, Table, human_bytes
+from edgekit.errors import UsageError
+from edgekit.preprocess import Preprocess
+from edgekit.target import Target
+
+if TYPE_CHECKING:
+    from edgekit.pipeline import Built, Check, ConversionResult
+
+EXAMPLE = f"""example:
+  edgekit convert model.onnx --target openvino --target tflite:fp16 -o model.edgekit
+
+{options.target_help()}"""
+
+
+def configure(parser: Parser) -> None:
+    """Add the arguments."""
+    parser.add_argument("model", type=options.existing_path, help="the source model, an .onnx file")
+    parser.add_argument(
+        "--target",
+        "-t",
+        action="append",
+        type=options.target,
+        required=True,
+        metavar="NAME[:PRECISION]",
+        help="what to convert to; give it once for each",
+    )
+    parser.add_argument(
+        "--precision",
+        type=options.one_of(PRECISIONS, kind="precision"),
+        help="of every target that names none of its own",
+    )
+    parser.add_argument("--output", "-o", type=Path, help="the bundle (default: MODEL.edgekit)")
+    parser.add_argument("--folder", action="store_true", help="write a folder, not one zip file")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        type=options.shape,
+        metavar="NAME:SIZES",
+        help="fix an input's sizes, such as input:1x3x224x224",
+    )
+    parser.add_argument(
+        "--preprocess",
+        action="append",
+        metavar="[NAME:]STEPS",
+        help="how a picture becomes the input, such as letterbox,rgb,scale=1/255",
+    )
+    parser.add_argument(
+        "--fuse-preprocess",
+        action="store_true",
+        help="put it into the artifacts, which then take uint8 camera frames",
+    )
+    parser.add_argument(
+        "--labels", type=options.existing_path, metavar="FILE", help="class names, one a line"
+    )
+    parser.add_argument(
+        "--golden",
+        action="append",
+        type=options.existing_path,
+        metavar="FILE",
+        help="a picture or .npz to keep as golden input (default: seeded noise)",
+    )
+    parser.add_argument(
+        "--no-verify", action="store_true", help="write without running; all stays unverified"
+    )
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Convert, and print each artifact with its figures."""
+    from edgekit.pipeline import convert
+
+    output = arguments.output or arguments.model.with_suffix(".edgekit")
+    _check_output(output)
+    with console.progress() as stage:
+        result = convert(
+            arguments.model,
+            targets=[_with_precision(target, arguments) for target in arguments.target],
+            output=output,
+            shapes=options.collect_shapes(arguments.shape),
+            preprocess=_read_preprocess(arguments.preprocess or []),
+            fuse_preprocess=arguments.fuse_preprocess,
+            labels=arguments.labels,
+            golden=arguments.golden or [],
+            verify=not arguments.no_verify,
+            folder=arguments.folder,
+            progress=stage,
+        )
+    _print_result(result, output, console)
+    return 0
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to replace what is no bundle; an old bundle is replaced."""
+    from edgekit.bundle import is_bundle
+
+    if output.exists() and not is_bundle(output):
+        raise UsageError(f"{output} is there and is not a bundle; give another --output")
+
+
+def _with_precision(target: Target, arguments: argparse.Namespace) -> Target:
+    return target.with_precision(arguments.precision) if arguments.precision else target
+
+
+def _read_preprocess(texts: Sequence[str]) -> dict[str, Preprocess]:
+    """Return the preprocessing by input name; ``""`` where a text names none."""
+    steps: dict[str, Preprocess] = {}
+    for text in texts:
+        # A list inside the steps has ":" too, always after a "=".
+        head, separator, tail = text.partition(":")
+        name, words = (head, tail) if separator and not set("=,") & set(head) else ("", text)
+        if name in steps:
+            raise UsageError(f"--preprocess gives {name or 'the input'!r} twice; give each once")
+        steps[name] = Preprocess.parse(words)
+    return steps
+
+
+def _print_result(result: ConversionResult, output: Path, console: Console) -> None:
+    console.json(
+        {
+            "bundle": str(output),
+            "artifacts": [
+                {
+                    "name": item.artifact.name,
+                    "nbytes": item.nbytes,
+                    "status": result.checks[item.artifact.name].status.to_json(),
+                    "runtime": result.checks[item.artifact.name].runtime,
+                    "outputs": [o.to_json() for o in result.checks[item.artifact.name].outputs],
+                }
+                for item in result.built
+            ],
+            "notes": list(result.notes),
+        }
+    )
+    console.line()
+    console.table(
+        Table(
+            ("artifact", ">size", "checked on", ">cosine", ">max error"),
+            [_row(item, result.checks[item.artifact.name]) for item in result.built],
+        )
+    )
+    for name, check in result.checks.items():
+        if check.status.reason:
+            console.line(f"{name}: unverified: {check.status.reason}")
+    for note in result.notes:
+        console.line(f"note: {note}")
+    console.line(f"wrote {output}")
+
+
+def _row(item: Built, check: Check) -> tuple[str, ...]:
+    start = (item.artifact.name, human_bytes(item.nbytes))
+    if not check.outputs:
+        return *start, "unverified", "", ""
+    return (
+        *start,
+        f"{check.runtime} {check.version}",
+        f"{min(figures.cosine for figures in check.outputs):.7f}",
+        f"{max(figures.max_abs_error for figures in check.outputs):.1e}",
+    )
+
+
+COMMAND = Command(configure, run, EXAMPLE)
