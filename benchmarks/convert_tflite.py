@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import sys
 from dataclasses import asdict
@@ -26,13 +27,12 @@ from networks.subjects import Subject, pick_subjects  # noqa: E402
 
 from benchmarks.peer import (  # noqa: E402
     VARIABLE,
-    Cost,
     find_peer,
-    measure,
     peer_command,
     peer_environment,
     peer_version,
 )
+from benchmarks.process_cost import Cost, measure  # noqa: E402
 
 VARIANTS = ("ours", "ours_verified", "peer", "peer_verified")
 
@@ -87,13 +87,14 @@ def run_subject(
 def convert(variant: str, subject: Subject, model: Path, folder: Path, python: Path | None) -> Cost:
     """Run one converter once on one model."""
     output, log = folder / variant, folder / f"{variant}.log"
+    shutil.rmtree(output, ignore_errors=True)
     verified = variant.endswith("_verified")
     if variant.startswith("peer"):
         assert python is not None
         command = peer_command(python, model, output, verify=verified, shapes=subject.shapes)
         return measure(command, log=log, env=peer_environment(python))
     command = [sys.executable, "-m", "edgekit", "convert", str(model), "--target", "tflite"]
-    command += ["-o", str(output), "--folder", "--force", *subject.shape_arguments()]
+    command += ["-o", str(output), "--folder", *subject.shape_arguments()]
     return measure(command if verified else [*command, "--no-verify"], log=log)
 
 
