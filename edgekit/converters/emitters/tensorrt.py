@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 TYPED_FILE = "model.typed.onnx"
-OPSET = 17
-"""The newest that TensorRT 8.5 (JetPack 5) reads."""
+OPSETS = (17, 20, 24)
+"""The newest that TensorRT 8.5 (JetPack 5), 10.0 and 10.15 read."""
 WORKSPACE_MIB = 512
 """Scratch memory for the builder: boards with 4 to 8 GB share it with the system."""
 
@@ -100,11 +100,13 @@ def build_recipe(graph: Graph, *, precision: str) -> dict[str, Any]:
 
 
 def _lowered(graph: Graph) -> Graph:
-    try:
-        return lower_opset(graph, OPSET)
-    except UnsupportedOperatorError as error:
-        logger.info("kept at opset %d, TensorRT 10 or later: %s", graph.opset, error)
-        return graph
+    """Return the graph in the oldest of TensorRT's operator sets that can say it."""
+    for opset in OPSETS:
+        try:
+            return lower_opset(graph, opset)
+        except UnsupportedOperatorError as error:
+            logger.info("opset %d is too old for the model: %s", opset, error)
+    return graph
 
 
 def _builds(precision: str) -> list[dict[str, Any]]:
