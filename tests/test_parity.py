@@ -25,9 +25,10 @@ from edgekit.artifact import Artifact
 from edgekit.bundle import Bundle, Golden, Manifest, Tolerance, pack_golden, write_bundle
 from edgekit.bundle.records import Source
 from edgekit.errors import ShapeError, VerificationError
+from edgekit.preprocess import Preprocess
 from edgekit.runtimes.parity import OutputParity, compare_outputs, verify_bundle, worst
 from edgekit.runtimes.select import load
-from edgekit.tensor import Layout, TensorSpec
+from edgekit.tensor import DType, Layout, TensorSpec
 
 Array = np.ndarray[Any, Any]
 TIGHT = Tolerance(0.99999, 1e-3)
@@ -169,6 +170,66 @@ def test_bundle_without_goldens_shows_nothing_and_says_so(tmp_path: Path) -> Non
 
     with pytest.raises(VerificationError, match="no golden inputs and outputs"):
         verify_bundle(bundle)
+
+
+def fused_content() -> bytes:
+    """Return float(transpose(pixels)) as ONNX: uint8 NHWC in, float32 NCHW out."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["cast"], ["y"], perm=[0, 3, 1, 2]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 5, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, list(SHAPE))
+    graph = helper.make_graph(nodes, "fused", [image], [y])
+    opset = [helper.make_opsetid("", 18)]
+    content: bytes = helper.make_model(
+        graph, opset_imports=opset, ir_version=10
+    ).SerializeToString()
+    return content
+
+
+def make_fused_bundle(path: Path, golden: Golden) -> Bundle:
+    pixels = TensorSpec("image", DType.UINT8, (1, 4, 5, 3), Layout.NHWC)
+    outputs = logical_specs(("y",))
+    artifact = Artifact(
+        "onnx", "fp32", {"model": "m.onnx"}, (pixels,), outputs, fused_preprocess=("image",)
+    )
+    packed, files = pack_golden(golden, index=0)
+    manifest = Manifest(
+        name="fused",
+        source=Source("fused.onnx", "0" * 64),
+        inputs=logical_specs(("image",)),
+        outputs=outputs,
+        artifacts=(artifact,),
+        preprocess={"image": Preprocess(colour="BGR")},
+        goldens=(packed,),
+    )
+    return write_bundle(path, manifest, {**files, "m.onnx": fused_content()})
+
+
+FRAME = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+AS_INPUT = FRAME.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def test_frame_golden_replays_on_an_artifact_with_fused_preprocessing(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed here")
+    golden = Golden("frame", {"image": FRAME}, {"y": AS_INPUT})
+
+    replays = verify_bundle(make_fused_bundle(tmp_path / "m.edgekit", golden))
+
+    assert {replay.status for replay in replays} == {"passed"}
+
+
+def test_tensor_golden_is_skipped_on_an_artifact_that_takes_frames(tmp_path: Path) -> None:
+    golden = Golden("tensor", {"image": AS_INPUT}, {"y": AS_INPUT})
+
+    replays = verify_bundle(make_fused_bundle(tmp_path / "m.edgekit", golden))
+
+    assert {(replay.status, replay.reason) for replay in replays} == {
+        ("skipped", "it takes frames for image; the goldens hold none")
+    }
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["zip", "folder"])
