@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, onnx_content, require
+from tiny_models import SHAPE, logical_specs, onnx_content, require
 
+from edgekit.artifact import Artifact
+from edgekit.bundle import Golden, Manifest, pack_golden, write_bundle
+from edgekit.bundle.records import Source as ModelSource
 from edgekit.errors import EngineError, RuntimeUnavailableError, UsageError
 from edgekit.runtimes.bench import BenchOptions, bench
 from edgekit.runtimes.footprint import measure_footprint
+from edgekit.runtimes.source import Source
 from edgekit.runtimes.timing import LEAST_ROUNDS, Latency, example_inputs, time_in_turns
 from edgekit.tensor import DType, TensorSpec
 
@@ -57,6 +61,7 @@ def test_less_than_one_round_is_refused(rounds: int) -> None:
         time_in_turns({"a": lambda: None}, rounds=rounds)
 
 
+OUTPUTS = logical_specs(("sum", "product"), ("batch", 3, 4, 5))
 SPECS = (
     TensorSpec("image", DType.UINT8, ("batch", 4, 5, 3)),
     TensorSpec("real", DType.FLOAT32, ("batch", 7)),
@@ -149,3 +154,26 @@ def test_bench_of_a_file_that_nothing_opens_lists_why(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeUnavailableError, match="onnxruntime cannot load onnx-fp32"):
         bench(path)
+
+
+def test_dynamic_sizes_come_from_the_goldens_of_a_bundle(tmp_path: Path) -> None:
+    shape = ("batch", 3, 4, 5)
+    artifact = Artifact(
+        "onnx", "fp32", {"model": "m.onnx"}, logical_specs(("a", "b"), shape), OUTPUTS
+    )
+    ones = np.ones((7, 3, 4, 5), np.float32)
+    golden = Golden("ones", {"a": ones, "b": ones}, {"sum": ones * 2, "product": ones})
+    packed, files = pack_golden(golden, index=0)
+    manifest = Manifest(
+        name="tiny",
+        source=ModelSource("tiny.onnx", "0" * 64),
+        inputs=artifact.inputs,
+        outputs=OUTPUTS,
+        artifacts=(artifact,),
+        goldens=(packed,),
+    )
+    bundle = write_bundle(
+        tmp_path / "m.edgekit", manifest, {**files, "m.onnx": onnx_content(shape)["model"]}
+    )
+
+    assert Source(bundle).sizes() == {"batch": 7}

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from time import perf_counter
@@ -34,7 +34,8 @@ class BenchOptions:
         limit_s: Seconds for the timed rounds together; at least a few are always run.
         threads: CPU threads of one call; None leaves it to the engine.
         hint: ``"latency"`` or ``"throughput"``.
-        sizes: Size of each dynamic dimension by its name; one that is absent is 1.
+        sizes: Size of each dynamic dimension by its name; one that is absent is as in
+            the bundle's first golden, or 1.
         with_footprint: Whether to measure load time and memory in child processes.
     """
 
@@ -133,6 +134,7 @@ def bench(
     options = options or BenchOptions()
     tell = progress or (lambda _: None)
     opened = Source(source)
+    options = replace(options, sizes={**opened.sizes(), **(options.sizes or {})})
     choice = choose(opened.artifacts, device=device, artifact=artifact)
     failures: list[str] = []
     with ExitStack() as stack:

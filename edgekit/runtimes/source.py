@@ -68,3 +68,16 @@ class Source:
         files = self._files_of(artifact)
         paths = [files.path(role) for role in artifact.files]
         return sum(path.stat().st_size for path in paths if path is not None)
+
+    def sizes(self) -> dict[str, int]:
+        """Return a size for each dynamic dimension that the goldens tell, by its name."""
+        if self.bundle is None:
+            return {}
+        sizes: dict[str, int] = {}
+        for golden in self.bundle.goldens()[:1]:
+            for spec in self.bundle.manifest.inputs:
+                shape = golden.inputs[spec.name].shape
+                if spec.shape is not None and len(shape) == len(spec.shape):
+                    pairs = zip(spec.shape, shape, strict=True)
+                    sizes |= {dim: size for dim, size in pairs if isinstance(dim, str)}
+        return sizes

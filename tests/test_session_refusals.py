@@ -1,0 +1,63 @@
+"""What no runtime opens, and what each says; iterates over the table of runtimes."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_models import CONTENT, SHAPE, BytesFiles, logical_specs, open_tiny, require
+
+from edgekit.artifact import Artifact
+from edgekit.errors import EngineError, MissingDependencyError
+from edgekit.registry import Entry
+from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
+from edgekit.runtimes.base import Session
+from edgekit.tensor import DType, Layout, TensorSpec
+
+pytestmark = pytest.mark.parametrize("runtime", RUNTIMES)
+
+
+def test_garbage_is_an_error_with_the_engines_words(runtime: str) -> None:
+    backend = require(runtime)
+    artifact = Artifact(RUNTIME_FORMATS[runtime][0], "fp32", {"model": "x"}, (), ())
+
+    with pytest.raises(EngineError, match=f"{runtime} cannot load {artifact.name}: ."):
+        backend.open(artifact, BytesFiles({"model": b"garbage" * 50, "weights": b""}))
+
+
+def test_manifest_of_another_file_is_refused(runtime: str) -> None:
+    with open_tiny(runtime) as session:
+        artifact = session.artifact
+        other = Artifact(
+            artifact.format,
+            "fp32",
+            artifact.files,
+            logical_specs(("x", "b")),
+            artifact.outputs,
+        )
+
+        with pytest.raises(EngineError, match=r"\['a', 'b'\].*\['x', 'b'\]"):
+            require(runtime).open(other, _files_of(session))
+
+
+def test_manifest_of_another_dtype_is_refused(runtime: str) -> None:
+    with open_tiny(runtime) as session:
+        artifact = session.artifact
+        integers = tuple(TensorSpec(name, DType.INT8, SHAPE, Layout.NCHW) for name in ("a", "b"))
+        other = Artifact(artifact.format, "fp32", artifact.files, integers, artifact.outputs)
+
+        with pytest.raises(EngineError, match=r"input 'a' is float32.*manifest's is int8"):
+            require(runtime).open(other, _files_of(session))
+
+
+def test_missing_engine_is_named_with_the_line_that_installs_it(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = RUNTIMES[runtime]
+    absent = Entry(entry.path, ("not_installed_anywhere",), entry.extra, entry.summary)
+
+    with pytest.raises(MissingDependencyError, match=rf"pip install 'edgekit\[{entry.extra}\]'"):
+        absent.load()
+
+
+def _files_of(session: Session) -> BytesFiles:
+    shape = session.artifact.inputs[0].shape or ()
+    return BytesFiles(CONTENT[session.artifact.format](shape))
