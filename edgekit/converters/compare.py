@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from edgekit.bundle import Tolerance
 from edgekit.converters.bisect import first_parting
@@ -20,13 +21,12 @@ from edgekit.runtimes.parity import OutputParity, compare_outputs, worst
 
 logger = logging.getLogger(__name__)
 
-Feed = Mapping[str, Array]
-Run = Callable[[Feed], Mapping[str, Array]]
-Probe = Callable[[str, Feed], Array]
+Feed = TypeVar("Feed")
+"""One set of inputs, in whatever form the steps take them."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[Feed]):
     """One rung to climb.
 
     Args:
@@ -34,13 +34,15 @@ class Step:
         tolerance: How far it may be from the source.
         run: Runs the whole model; None where this machine cannot.
         probe: Runs it up to one tensor; None where it cannot be looked into.
+        knows: Whether it has a tensor of that name to probe.
         why_not: Without ``run``: what is needed to run it.
     """
 
     name: str
     tolerance: Tolerance
-    run: Run | None = None
-    probe: Probe | None = None
+    run: Callable[[Feed], Mapping[str, Array]] | None = None
+    probe: Callable[[str, Feed], Array] | None = None
+    knows: Callable[[str], bool] = lambda name: True
     why_not: str = ""
 
 
@@ -90,7 +92,9 @@ class Ladder:
         return next((rung for rung in self.rungs if rung.status == "parts"), None)
 
 
-def climb(source: Step, steps: Sequence[Step], feeds: Sequence[Feed], *, graph: Graph) -> Ladder:
+def climb(
+    source: Step[Feed], steps: Sequence[Step[Feed]], feeds: Sequence[Feed], *, graph: Graph
+) -> Ladder:
     """Return how every step compares with the source.
 
     Args:
@@ -106,8 +110,8 @@ def climb(source: Step, steps: Sequence[Step], feeds: Sequence[Feed], *, graph: 
 
 
 def _climb_one(
-    source: Step,
-    step: Step,
+    source: Step[Feed],
+    step: Step[Feed],
     feeds: Sequence[Feed],
     expected: Sequence[Mapping[str, Array]],
     graph: Graph,
@@ -137,7 +141,7 @@ def _worst_feed(
 
 
 def _find_culprit(
-    source: Step, step: Step, feed: Feed, output: OutputParity, graph: Graph
+    source: Step[Feed], step: Step[Feed], feed: Feed, output: OutputParity, graph: Graph
 ) -> tuple[Culprit | None, str]:
     if step.probe is None or source.probe is None:
         return None, "this file cannot be looked into; compare a bundle to get the operator"
@@ -152,7 +156,7 @@ def _find_culprit(
             graph,
             output.name,
             parts=lambda name: not prober.figures(name).is_within(step.tolerance),
-            probed=_probed(graph),
+            probed=[name for name in _cuts(graph) if source.knows(name) and step.knows(name)],
         )
         return (None, "no operator makes this output") if node is None else (prober.blame(node), "")
     except EdgeKitError as error:
@@ -160,7 +164,7 @@ def _find_culprit(
         return None, f"bisecting stopped: {error}"
 
 
-def _probed(graph: Graph) -> list[str]:
+def _cuts(graph: Graph) -> list[str]:
     """Return the float tensors of known type, which can be cut off at and compared."""
     return [
         name
@@ -170,10 +174,16 @@ def _probed(graph: Graph) -> list[str]:
     ]
 
 
-class _Prober:
+class _Prober(Generic[Feed]):
     """Remembers what was asked, so that no cut is emitted and run twice."""
 
-    def __init__(self, source: Probe, step: Probe, feed: Feed, tolerance: Tolerance) -> None:
+    def __init__(
+        self,
+        source: Callable[[str, Feed], Array],
+        step: Callable[[str, Feed], Array],
+        feed: Feed,
+        tolerance: Tolerance,
+    ) -> None:
         self._source = source
         self._step = step
         self._feed = feed
