@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.converters.emitters.tflite.schema import Padding
 from edgekit.graph import Node
@@ -76,6 +76,18 @@ class Window:
         fields = ("kernel", "stride", "dilation", "before", "after", "size_in", "size_out")
         return Window(*(tuple(getattr(self, name)[axis] for axis in order) for name in fields))
 
+    def with_height(self) -> Window:
+        """Return a 1-D window as a 2-D one of height 1."""
+        return Window(
+            kernel=(1, *self.kernel),
+            stride=(1, *self.stride),
+            dilation=(1, *self.dilation),
+            before=(0, *self.before),
+            after=(0, *self.after),
+            size_in=(1, *self.size_in),
+            size_out=(1, *self.size_out),
+        )
+
 
 def read_window(
     node: Node, kernel: Sequence[int], size_in: Sequence[int], *, size_out: Sequence[int] = ()
@@ -106,31 +118,28 @@ def read_window(
             total = max((out - 1) * stride[axis] + reach[axis] - size_in[axis], 0)
             small, large = total // 2, total - total // 2
             before[axis], after[axis] = (small, large) if mode == "SAME_UPPER" else (large, small)
-    if not size_out:
-        size_out = _output_size(node, size_in, stride, reach, before, after)
-    return Window(
-        tuple(kernel), tuple(stride), tuple(dilation), tuple(before), tuple(after),
-        tuple(size_in), tuple(size_out),
-    )  # fmt: skip
+    window = Window(
+        kernel=tuple(kernel),
+        stride=tuple(stride),
+        dilation=tuple(dilation),
+        before=tuple(before),
+        after=tuple(after),
+        size_in=tuple(size_in),
+        size_out=tuple(size_out),
+    )
+    if size_out:
+        return window
+    return replace(window, size_out=_output_size(window, ceil=bool(node.attribute("ceil_mode", 0))))
 
 
-def _output_size(
-    node: Node,
-    size_in: Sequence[int],
-    stride: Sequence[int],
-    reach: Sequence[int],
-    before: Sequence[int],
-    after: Sequence[int],
-) -> tuple[int, ...]:
+def _output_size(window: Window, *, ceil: bool) -> tuple[int, ...]:
     sizes = []
-    for axis, size in enumerate(size_in):
-        span = size + before[axis] + after[axis] - reach[axis]
-        if node.attribute("ceil_mode", 0):
-            out = -(-span // stride[axis]) + 1
-            # A window that would start in the padding behind is dropped.
-            if (out - 1) * stride[axis] >= size + before[axis]:
-                out -= 1
-        else:
-            out = span // stride[axis] + 1
+    for axis, size in enumerate(window.size_in):
+        step, before = window.stride[axis], window.before[axis]
+        span = size + before + window.after[axis] - window.reach[axis]
+        out = (-(-span // step) if ceil else span // step) + 1
+        # A window that would start in the padding behind is dropped.
+        if ceil and (out - 1) * step >= size + before:
+            out -= 1
         sizes.append(out)
     return tuple(sizes)

@@ -14,6 +14,7 @@ from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.ops import (
     activation,
     conv,
+    deconv,
     elementwise,
     indexing,
     matmul,
@@ -23,6 +24,7 @@ from edgekit.converters.emitters.tflite.ops import (
     resize,
     shape,
     slicing,
+    unpool,
 )
 from edgekit.graph import Node
 
@@ -32,7 +34,9 @@ LOWERINGS: Mapping[str, Lower] = {
     **elementwise.LOWERINGS,
     **activation.LOWERINGS,
     **conv.LOWERINGS,
+    **deconv.LOWERINGS,
     **pool.LOWERINGS,
+    **unpool.LOWERINGS,
     **shape.LOWERINGS,
     **slicing.LOWERINGS,
     **reduce.LOWERINGS,

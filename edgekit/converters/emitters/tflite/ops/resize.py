@@ -9,8 +9,8 @@ import numpy as np
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
-from edgekit.converters.emitters.tflite.ops.pool import interleave
 from edgekit.converters.emitters.tflite.ops.shape import output_shape
+from edgekit.converters.emitters.tflite.ops.spatial import interleave
 from edgekit.graph import Array, Node
 
 # Up to this factor, repeating by concatenation is cheaper than a GATHER per axis.
