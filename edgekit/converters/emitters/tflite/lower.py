@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from edgekit.converters.emitters.tflite.fuse import fuse, store_half
 from edgekit.converters.emitters.tflite.infinity import check_infinities
+from edgekit.converters.emitters.tflite.integer import signed, to_integers
 from edgekit.converters.emitters.tflite.layout import channels_last, identity, stored_shape
 from edgekit.converters.emitters.tflite.lowering import Lowering
-from edgekit.converters.emitters.tflite.model import Model, Signature, Subgraph, Tensor
+from edgekit.converters.emitters.tflite.model import Model, Operator, Signature, Subgraph, Tensor
 from edgekit.converters.emitters.tflite.ops import LOWERINGS
 from edgekit.converters.emitters.tflite.patterns import fuse_patterns
 from edgekit.converters.emitters.tflite.value import Value
 from edgekit.errors import ModelError, ShapeError, UnsupportedOperatorError
 from edgekit.graph import AttributeType, Graph, Node
+from edgekit.quantized import QuantizedGraph
 from edgekit.tensor import DType, Layout, TensorSpec
 
 IO_DTYPES = (
@@ -64,8 +66,20 @@ class Lowered:
     outputs: tuple[TensorSpec, ...]
 
 
-def lower(graph: Graph, *, precision: str = "fp32") -> Lowered:
-    """Return the graph as a TFLite model; nothing is written."""
+def lower(
+    source: Graph | QuantizedGraph,
+    *,
+    precision: str = "fp32",
+    io_dtype: DType = DType.FLOAT32,
+) -> Lowered:
+    """Return the graph as a TFLite model; nothing is written.
+
+    Args:
+        source: A float graph, or one with a table of codes, which becomes int8 kernels.
+        precision: How the weights of a float graph are stored, ``"fp32"`` or ``"fp16"``.
+        io_dtype: What float inputs and outputs of an int8 model become: FLOAT32, INT8, UINT8.
+    """
+    graph = source.graph if isinstance(source, QuantizedGraph) else source
     check_infinities(graph)
     graph = fuse_patterns(graph)
     low = Lowering(graph)
@@ -78,7 +92,14 @@ def lower(graph: Graph, *, precision: str = "fp32") -> Lowered:
     operators = fuse(low.operators, tensors)
     if precision == "fp16":
         operators = store_half(operators)
-    main = Subgraph("main", [v.tensor for v in inputs.values()], tensors, operators)
+    if isinstance(source, QuantizedGraph):
+        operators = _in_integers(low, source, operators, inputs, outputs, io_dtype)
+    main = Subgraph(
+        "main",
+        [value.tensor for value in inputs.values()],
+        [value.tensor for value in outputs.values()],
+        operators,
+    )
     signature = Signature(
         {name: value.tensor for name, value in inputs.items()},
         {name: value.tensor for name, value in outputs.items()},
@@ -89,6 +110,40 @@ def lower(graph: Graph, *, precision: str = "fp32") -> Lowered:
         tuple(_spec(name, value) for name, value in inputs.items()),
         tuple(_spec(name, value) for name, value in outputs.items()),
     )
+
+
+def _in_integers(
+    low: Lowering,
+    source: QuantizedGraph,
+    operators: Sequence[Operator],
+    inputs: dict[str, Value],
+    outputs: dict[str, Value],
+    io_dtype: DType,
+) -> list[Operator]:
+    """Return int8 operators; ``inputs`` and ``outputs`` are changed to their new tensors."""
+    held = low.held_tensors()
+    codes = {id(held[name]): signed(code) for name, code in source.codes.items() if name in held}
+    for name, value in outputs.items():
+        if name in source.codes:
+            codes.setdefault(id(value.tensor), signed(source.codes[name]))
+    weight_codes = {
+        identity_of: source.codes[name].quantization
+        for identity_of, name in low.initializer_of.items()
+        if name in source.codes
+    }
+    result = to_integers(
+        operators,
+        [value.tensor for value in inputs.values()],
+        [value.tensor for value in outputs.values()],
+        codes=codes,
+        weight_codes=weight_codes,
+        float_sources=source.float_nodes,
+        io_dtype=io_dtype,
+    )
+    for values, tensors in ((inputs, result.inputs), (outputs, result.outputs)):
+        for name, tensor in zip(list(values), tensors, strict=True):
+            values[name] = replace(values[name], tensor=tensor)
+    return result.operators
 
 
 def _lower_node(low: Lowering, node: Node) -> None:

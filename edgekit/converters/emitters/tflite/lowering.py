@@ -47,6 +47,8 @@ class Lowering:
         self.producers = graph.producers()
         # By name of a MaxPool's indices: where in its window each maximum was.
         self.pooled: dict[str, PooledMaxima] = {}
+        # By identity of a constant tensor: the initializer that it holds, in some order.
+        self.initializer_of: dict[int, str] = {}
         self._values: dict[str, Value] = {}
         self._orders: dict[tuple[str, Permutation], Tensor] = {}
         self._names: set[str] = set()
@@ -106,7 +108,9 @@ class Lowering:
             key = (name, wanted)
             if key not in self._orders:
                 label = name if wanted == identity(len(wanted)) else f"{name}/order"
-                self._orders[key] = self.constant_tensor(array.transpose(wanted), name=label)
+                tensor = self.constant_tensor(array.transpose(wanted), name=label)
+                self.initializer_of[id(tensor)] = name
+                self._orders[key] = tensor
             return self._orders[key]
         value = self._values[name]
         if value.permutation == wanted:
@@ -123,6 +127,10 @@ class Lowering:
             return self.reshaped(value.tensor, shape, name=f"{name}/reshape")
         axes = np.array(transposition(value.permutation, wanted), np.int32)
         return self.emit("TRANSPOSE", [value.tensor, axes], shape, name=f"{name}/transpose")
+
+    def held_tensors(self) -> dict[str, Tensor]:
+        """Return the tensor that holds each computed ONNX tensor."""
+        return {name: value.tensor for name, value in self._values.items()}
 
     # Writing -----------------------------------------------------------------------------
 
