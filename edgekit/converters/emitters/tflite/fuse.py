@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.converters.emitters.tflite.model import Operator, Tensor
 from edgekit.converters.emitters.tflite.schema import Activation
@@ -143,9 +145,7 @@ def store_half(operators: Sequence[Operator], *, smallest: int = 32) -> list[Ope
     return [*added, *operators]
 
 
-def to_half(
-    data: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+def to_half(data: NDArray[Any]) -> NDArray[np.float16]:
     """Return float16 values, those beyond its range at its ends (±65504)."""
     limit = float(np.finfo(np.float16).max)
-    return np.clip(data, -limit, limit).astype(np.float16)
+    return np.asarray(np.clip(data, -limit, limit), np.float16)

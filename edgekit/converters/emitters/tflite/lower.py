@@ -37,10 +37,11 @@ LAYOUT_ENDS = frozenset({"Flatten", "Gemm", "MatMul", "Reshape", "Squeeze", "Tra
 # Attributes that say nothing about the result of an inference, or repeat what shapes say.
 IGNORED_ATTRIBUTES = frozenset(
     {
-        "cubic_coeff_a", "dilations", "exclude_outside", "extrapolation_value", "hidden_size",
-        "is_test", "kernel_shape", "momentum", "nearest_mode", "num_outputs", "ratio", "round_mode",
-        "saturate", "seed", "sorted", "stash_type", "storage_order", "strides", "to", "auto_pad",
-        "allowzero", "ceil_mode", "noop_with_empty_axes", "keep_aspect_ratio_policy", "spatial", "value", "axes",
+        "allowzero", "auto_pad", "axes", "ceil_mode", "cubic_coeff_a", "dilations",
+        "exclude_outside", "extrapolation_value", "hidden_size", "is_test",
+        "keep_aspect_ratio_policy", "kernel_shape", "momentum", "nearest_mode",
+        "noop_with_empty_axes", "num_outputs", "ratio", "round_mode", "saturate", "seed", "sorted",
+        "spatial", "stash_type", "storage_order", "strides", "to", "value",
     }
 )  # fmt: skip
 

@@ -235,7 +235,7 @@ class Lowering:
         array = self.constant(name)
         if array is not None:
             padded = array.reshape((1,) * (rank - array.ndim) + array.shape).transpose(permutation)
-            while padded.ndim > 1 and padded.shape[0] == 1 and (padded.size == 1 or padded.size == padded.shape[-1]):
+            while padded.ndim > 1 and padded.shape[0] == 1 and padded.size in (1, padded.shape[-1]):
                 padded = padded[0]
             return self.constant_tensor(padded, name=name)
         value = self._values[name]

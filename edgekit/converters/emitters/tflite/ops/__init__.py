@@ -17,6 +17,7 @@ from edgekit.converters.emitters.tflite.ops import (
     deconv,
     elementwise,
     indexing,
+    logic,
     matmul,
     pool,
     recurrent,
@@ -32,6 +33,7 @@ Lower: TypeAlias = Callable[[Lowering, Node], None]
 
 LOWERINGS: Mapping[str, Lower] = {
     **elementwise.LOWERINGS,
+    **logic.LOWERINGS,
     **activation.LOWERINGS,
     **conv.LOWERINGS,
     **deconv.LOWERINGS,

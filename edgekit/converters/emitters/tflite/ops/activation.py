@@ -10,7 +10,7 @@ from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, NUMBERS, need_dtype, unary
 from edgekit.converters.emitters.tflite.value import Value
-from edgekit.graph import Node
+from edgekit.graph import Array, Node
 from edgekit.tensor import DType
 
 # Clip ranges that TFLite can fuse into the operator before.
@@ -50,7 +50,7 @@ def clamp(low: Lowering, tensor: Tensor, lowest: float, highest: float) -> Tenso
 def _clip(low: Lowering, node: Node) -> None:
     dtype = need_dtype(low, node, NUMBERS)
     value = low.value(node.inputs[0])
-    bounds: list[np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None] = []
+    bounds: list[Array | None] = []
     for index, name in ((1, "min"), (2, "max")):
         if name in node.attributes:
             bounds.append(np.array(node.attribute(name, 0.0), np.float32))
@@ -99,6 +99,7 @@ def _leaky_relu(low: Lowering, node: Node) -> None:
 def _prelu(low: Lowering, node: Node) -> None:
     value = _float_value(low, node)
     slope = low.broadcast_operand(node.inputs[1], value.permutation)
+    channels = value.tensor.shape[-1:]
     if len(slope.shape) > 1 or slope.data is None or value.rank > 4:
         # The kernel wants one slope per channel; anything else from its definition.
         zero = same_shape(low, "RELU", value.tensor)
@@ -106,11 +107,8 @@ def _prelu(low: Lowering, node: Node) -> None:
         scaled = low.emit("MUL", [below, slope], value.tensor.shape)
         tensor = same_shape(low, "ADD", zero, scaled)
     else:
-        rank = max(value.rank - 1, 1)
-        slope = low.reshaped(slope, (1,) * (rank - len(slope.shape)) + slope.shape)
-        if slope.shape[-1] != value.tensor.shape[-1]:
-            full = np.broadcast_to(slope.data, (1,) * (rank - 1) + value.tensor.shape[-1:])
-            slope = low.constant_tensor(np.ascontiguousarray(full), name=slope.name)
+        full = np.broadcast_to(slope.data, (1,) * max(value.rank - 2, 0) + channels)
+        slope = low.constant_tensor(np.ascontiguousarray(full), name=slope.name)
         tensor = low.emit("PRELU", [value.tensor, slope], value.tensor.shape)
     low.bind(node.outputs[0], tensor, value.permutation)
 
@@ -254,5 +252,3 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
 }
-
-__all__ = ["LOWERINGS", "clamp", "hard_sigmoid", "same_shape", "softplus"]

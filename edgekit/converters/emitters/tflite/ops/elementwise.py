@@ -1,4 +1,4 @@
-"""Operators that work element by element: arithmetic, comparison, selection, casts."""
+"""Operators that work element by element: arithmetic, functions of one number, casts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edgekit.converters.emitters.tflite.layout import stored_shape
-from edgekit.converters.emitters.tflite.lowering import Lowering, Options
+from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.graph import Node
 from edgekit.tensor import DType
@@ -33,21 +33,19 @@ def binary(
     low: Lowering,
     node: Node,
     op: str,
-    names: Sequence[str] | None = None,
     *,
     dtype: DType | None = None,
-    options: Options | None = None,
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Emit a broadcasting operator on two ONNX tensors.
 
     Returns:
         The output tensor and the permutation in which it holds the result.
     """
-    left, right = names or node.inputs[:2]
+    left, right = node.inputs[:2]
     shape = np.broadcast_shapes(low.shape(left), low.shape(right))
     order = low.preferred_order((left, right), len(shape))
     operands = [low.broadcast_operand(name, order) for name in (left, right)]
-    return broadcast(low, op, operands, stored_shape(shape, order), dtype, options), order
+    return broadcast(low, op, operands, stored_shape(shape, order), dtype=dtype), order
 
 
 def broadcast(
@@ -55,17 +53,17 @@ def broadcast(
     op: str,
     operands: Sequence[Tensor],
     shape: Sequence[int],
+    *,
     dtype: DType | None = None,
-    options: Options | None = None,
 ) -> Tensor:
     """Emit a broadcasting operator on stored tensors, merging axes its kernel cannot take."""
     limit = 6 if op in WIDE_BROADCAST else 4
     same = all(operand.shape == tuple(shape) for operand in operands)
     if len(shape) <= limit or same:
-        return low.emit(op, operands, shape, options, dtype=dtype)
+        return low.emit(op, operands, shape, dtype=dtype)
     merged = merge_axes([operand.shape for operand in operands], shape)
     narrow = [low.reshaped(t, s) for t, s in zip(operands, merged, strict=True)]
-    result = low.emit(op, narrow, np.broadcast_shapes(*merged), options, dtype=dtype)
+    result = low.emit(op, narrow, np.broadcast_shapes(*merged), dtype=dtype)
     return low.reshaped(result, shape)
 
 
@@ -117,22 +115,6 @@ def bind_copy(low: Lowering, node: Node, tensor: Tensor, order: Sequence[int]) -
     rank = len(order)
     shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
     low.bind(node.outputs[0], low.reshaped(tensor, shape), order)
-
-
-def _compare(op: str) -> Callable[[Lowering, Node], None]:
-    def lower(low: Lowering, node: Node) -> None:
-        allowed = (*NUMBERS, DType.BOOL) if op in ("EQUAL", "NOT_EQUAL") else NUMBERS
-        need_dtype(low, node, allowed)
-        low.bind(node.outputs[0], *binary(low, node, op, dtype=DType.BOOL))
-
-    return lower
-
-
-def _logical(op: str) -> Callable[[Lowering, Node], None]:
-    def lower(low: Lowering, node: Node) -> None:
-        low.bind(node.outputs[0], *binary(low, node, op))
-
-    return lower
 
 
 def unary(
@@ -187,27 +169,6 @@ def _div(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], *binary(low, node, "DIV"))
 
 
-def _where(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, (*NUMBERS, DType.BOOL), 1)
-    shape = np.broadcast_shapes(*(low.shape(name) for name in node.inputs))
-    order = low.preferred_order(node.inputs[1:], len(shape))
-    if all(low.constant(name) is not None for name in node.inputs[1:]):
-        order = low.preferred_order(node.inputs[:1], len(shape))
-    operands = [low.broadcast_operand(name, order) for name in node.inputs]
-    stored = stored_shape(shape, order)
-    if len(shape) > 4:
-        merged = merge_axes([operand.shape for operand in operands], stored)
-        if max(map(len, merged)) > 4:
-            low.refuse(node, f"broadcasts {[o.shape for o in operands]} over more than 4 axes")
-        operands = [low.reshaped(t, s) for t, s in zip(operands, merged, strict=True)]
-        result = low.emit(
-            "SELECT_V2", operands, np.broadcast_shapes(*merged), dtype=operands[1].dtype
-        )
-    else:
-        result = low.emit("SELECT_V2", operands, stored, dtype=operands[1].dtype)
-    low.bind(node.outputs[0], low.reshaped(result, stored), order)
-
-
 def cast(low: Lowering, tensor: Tensor, dtype: DType) -> Tensor:
     """Return the tensor in another dtype."""
     if tensor.dtype is dtype:
@@ -256,10 +217,6 @@ def _dropout(low: Lowering, node: Node) -> None:
     _identity(low, node)
 
 
-def _xor(low: Lowering, node: Node) -> None:
-    low.bind(node.outputs[0], *binary(low, node, "NOT_EQUAL", dtype=DType.BOOL))
-
-
 def _sign(low: Lowering, node: Node) -> None:
     need_dtype(low, node, FLOATS)
     value = low.value(node.inputs[0])
@@ -282,15 +239,6 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Pow": _pow,
     "Mod": _mod,
     "Reciprocal": _reciprocal,
-    "Equal": _compare("EQUAL"),
-    "Less": _compare("LESS"),
-    "LessOrEqual": _compare("LESS_EQUAL"),
-    "Greater": _compare("GREATER"),
-    "GreaterOrEqual": _compare("GREATER_EQUAL"),
-    "And": _logical("LOGICAL_AND"),
-    "Or": _logical("LOGICAL_OR"),
-    "Xor": _xor,
-    "Not": unary("LOGICAL_NOT", allowed=(DType.BOOL,)),
     "Abs": unary("ABS", non_negative=True),
     "Neg": unary("NEG"),
     "Exp": unary("EXP", non_negative=True),
@@ -302,11 +250,8 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Sin": unary("SIN"),
     "Cos": unary("COS"),
     "Sign": _sign,
-    "Where": _where,
     "Cast": _cast,
     "CastLike": _cast,
     "Identity": _identity,
     "Dropout": _dropout,
 }
-
-__all__ = ["FLOATS", "LOWERINGS", "NUMBERS", "binary", "broadcast", "cast", "need_dtype", "unary"]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgekit.converters.emitters.tflite.lowering import Lowering
+from edgekit.converters.emitters.tflite.lowering import Lowering, Operand
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, NUMBERS, cast, need_dtype
-from edgekit.graph import Node
+from edgekit.graph import Array, Node
 from edgekit.tensor import DType
 
 
@@ -33,7 +33,7 @@ def _top_k(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[1], cast(low, places, DType.INT64), order)
 
 
-def _wrapped(low: Lowering, node: Node, name: str, size: int | np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _wrapped(low: Lowering, name: str, size: int | Array) -> Tensor:
     """Return indices as int32 tensor, ONNX's negative ones counted from the end."""
     constant = low.constant(name)
     if constant is not None:
@@ -51,7 +51,7 @@ def _gather_nd(low: Lowering, node: Node) -> None:
     tensor = low.read(node.inputs[0])
     where = low.shape(node.inputs[1])
     sizes = np.array(tensor.shape[: where[-1]], np.int64)
-    indices = _wrapped(low, node, node.inputs[1], sizes)
+    indices = _wrapped(low, node.inputs[1], sizes)
     shape = (*where[:-1], *tensor.shape[where[-1] :])
     low.bind(node.outputs[0], low.emit("GATHER_ND", [tensor, indices], shape))
 
@@ -61,7 +61,7 @@ def _gather_elements(low: Lowering, node: Node) -> None:
     tensor = low.read(node.inputs[0])
     rank = len(tensor.shape)
     axis = node.attribute("axis", 0) % rank
-    indices = _wrapped(low, node, node.inputs[1], tensor.shape[axis])
+    indices = _wrapped(low, node.inputs[1], tensor.shape[axis])
     # Flattened position = index * stride of the axis + the position along the other axes.
     strides = [math.prod(tensor.shape[place + 1 :]) for place in range(rank)]
     base = np.zeros(indices.shape, np.int32)
@@ -111,7 +111,8 @@ def _trilu(low: Lowering, node: Node) -> None:
     mask = np.triu(ones, offset) if node.attribute("upper", 1) else np.tril(ones, offset)
     # SELECT and not a product: 0 * inf would be NaN.
     condition = np.broadcast_to(mask.astype(bool), tensor.shape)
-    operands = [np.ascontiguousarray(condition), tensor, np.zeros(tensor.shape, np.float32)]
+    zeros = np.zeros(tensor.shape, np.float32)
+    operands: list[Operand] = [np.ascontiguousarray(condition), tensor, zeros]
     result = low.emit("SELECT_V2", operands, tensor.shape, dtype=tensor.dtype)
     low.bind(node.outputs[0], result)
 

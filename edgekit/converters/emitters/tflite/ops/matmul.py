@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -140,8 +141,8 @@ def _einsum(low: Lowering, node: Node) -> None:
         (node.inputs[1], second, (batch, contracted, columns)),
     ):
         order = [term.index(c) for group in groups for c in group]
-        shape = [int(np.prod([size[c] for c in group], dtype=np.int64)) for group in groups]
-        operands.append(low.reshaped(low.read(name, order), shape))
+        merged = [math.prod(size[c] for c in group) for group in groups]
+        operands.append(low.reshaped(low.read(name, order), merged))
     shape = (operands[0].shape[0], operands[0].shape[1], operands[1].shape[2])
     result = low.emit("BATCH_MATMUL", operands, shape)
     have = [*batch, *rows, *columns]
@@ -154,5 +155,3 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "MatMul": _matmul,
     "Einsum": _einsum,
 }
-
-__all__ = ["LOWERINGS", "fully_connected"]

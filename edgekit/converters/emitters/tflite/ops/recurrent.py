@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.converters.emitters.tflite.lowering import Lowering
+from edgekit.converters.emitters.tflite.lowering import Lowering, Operand
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.activation import same_shape
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
@@ -159,10 +159,10 @@ def _unroll(
 def _input_bias(cell: Cell) -> Array:
     """Return the bias that can be added before the loop: all but GRU's inner hidden one."""
     if cell.weight.shape[0] == 3 * cell.hidden:
-        both = cell.bias_in.copy()
+        both: Array = cell.bias_in.copy()
         both[: 2 * cell.hidden] += cell.bias_hidden[: 2 * cell.hidden]
         return both
-    return cell.bias_in + cell.bias_hidden
+    return np.add(cell.bias_in, cell.bias_hidden)
 
 
 def _cut(low: Lowering, tensor: Tensor, begin: int, width: int) -> Tensor:
@@ -171,7 +171,7 @@ def _cut(low: Lowering, tensor: Tensor, begin: int, width: int) -> Tensor:
 
 def _split(low: Lowering, tensor: Tensor, count: int) -> list[Tensor]:
     shape = (*tensor.shape[:2], tensor.shape[2] // count)
-    operands = [np.array(2, np.int32), tensor]
+    operands: list[Operand] = [np.array(2, np.int32), tensor]
     options = {"num_splits": count}
     return low.emit_many("SPLIT", operands, [shape] * count, options, dtype=tensor.dtype)
 

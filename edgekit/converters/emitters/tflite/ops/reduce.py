@@ -12,6 +12,7 @@ from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.activation import same_shape
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
 from edgekit.converters.emitters.tflite.ops.shape import integers
+from edgekit.converters.emitters.tflite.schema import TENSOR_TYPES
 from edgekit.converters.emitters.tflite.value import Value
 from edgekit.graph import Node
 from edgekit.tensor import DType
@@ -88,8 +89,6 @@ def _arg_extreme(low: Lowering, node: Node) -> None:
     shape = [size for place, size in enumerate(value.tensor.shape) if place != stored]
     op = "ARG_MAX" if node.op_type == "ArgMax" else "ARG_MIN"
     kept = [size if place != stored else 1 for place, size in enumerate(value.tensor.shape)]
-    from edgekit.converters.emitters.tflite.schema import TENSOR_TYPES
-
     where = np.array(stored, np.int32)
     options = {"output_type": TENSOR_TYPES[DType.INT64]}
     tensor = low.emit(op, [value.tensor, where], shape, options, dtype=DType.INT64)

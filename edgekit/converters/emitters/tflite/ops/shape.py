@@ -28,7 +28,8 @@ def output_shape(low: Lowering, node: Node, index: int = 0) -> tuple[int, ...]:
 def integers(low: Lowering, node: Node, index: int, attribute: str) -> tuple[int, ...] | None:
     """Return integers that are an attribute in old opsets and a constant input in new ones."""
     if attribute in node.attributes:
-        return tuple(int(item) for item in node.attribute(attribute, ()))
+        given: tuple[int, ...] = node.attribute(attribute, ())
+        return tuple(int(item) for item in given)
     if not node.input(index):
         return None
     values = low.need_constant(node, index, attribute)
