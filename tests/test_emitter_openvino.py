@@ -176,3 +176,22 @@ def test_a_dynamic_batch_stays_dynamic(tmp_path: Path) -> None:
 
     assert artifact.inputs[0].shape == ("batch", 4)
     assert value.shape == (5, 4)
+
+
+def test_max_unpooling_which_openvino_lacks_is_written_in_other_operators(tmp_path: Path) -> None:
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    graph = graph_from_bytes(
+        build(
+            [
+                helper.make_node("MaxPool", ["x"], ["p", "i"], **pool),
+                helper.make_node("MaxUnpool", ["p", "i"], ["y"], **pool),
+            ],
+            inputs={"x": [1, 3, 8, 8]},
+            outputs={"y": [1, 3, 8, 8]},
+        ).SerializeToString()
+    )
+    x = normal((1, 3, 8, 8))
+
+    value = run(load(tmp_path, emit(graph, tmp_path, target=TARGET)), {"x": x})["y"]
+
+    np.testing.assert_array_equal(value, evaluate(graph, {"x": x})["y"])

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.converters.evaluate import evaluate
+from edgekit.converters.onnx_model import graph_from_bytes
+from edgekit.graph import Graph
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -76,3 +81,32 @@ def conv_relu(*, size: int = 8, opset: int = 18, seed: int = 0) -> onnx.ModelPro
 def normal(shape: Sequence[int], *, seed: int = 1) -> NDArray[np.float32]:
     """Return seeded standard normal float32 values."""
     return np.random.default_rng(seed).standard_normal(tuple(shape), dtype=np.float32)
+
+
+def tiny(nodes: list[Any], **given: Any) -> Graph:
+    return graph_from_bytes(build(nodes, **given).SerializeToString())
+
+
+def op_types(graph: Graph) -> list[str]:
+    return [node.op_type for node in graph.nodes]
+
+
+def feeds_of(graph: Graph) -> dict[str, NDArray[np.generic]]:
+    rng = np.random.default_rng(0)
+    return {
+        spec.name: rng.standard_normal(
+            [
+                dim if isinstance(dim, int) else (2, 3, 64, 96)[axis]
+                for axis, dim in enumerate(spec.shape or ())
+            ]
+        ).astype(spec.dtype.value)
+        for spec in graph.inputs
+    }
+
+
+def assert_same(left: Graph, right: Graph, *, rtol: float = 1e-5) -> None:
+    feeds = feeds_of(left)
+    before, after = evaluate(left, feeds), evaluate(right, feeds)
+    for name, expected in before.items():
+        scale = float(np.abs(expected).max(initial=0)) or 1.0
+        np.testing.assert_allclose(after[name], expected, rtol=0, atol=rtol * scale)

@@ -14,6 +14,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of, labels_of, preprocess_of
 from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.errors import EngineError, UnsupportedOperatorError
 from edgekit.graph import Graph, Node
@@ -54,6 +55,7 @@ def emit(
         EngineError: OpenVINO refuses the model for another reason.
         UsageError: A graph cannot do that preprocessing.
     """
+    graph = expand_unpool(graph)
     fused = dict(preprocess or {})
     native = {name: item for name, item in fused.items() if _is_native(item)}
     rest = {name: item for name, item in fused.items() if name not in native}

@@ -17,6 +17,7 @@ from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
 from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
 from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.converters.passes.lower_opset import lower_opset
 from edgekit.converters.passes.type_half import type_half
@@ -58,6 +59,7 @@ def emit(
         UnsupportedOperatorError: TensorRT's parser does not take a node.
         ModelFormatError: A file is over ONNX's limit of 2 GiB.
     """
+    graph = expand_unpool(graph)
     fused = dict(preprocess or {})
     graph = fuse_preprocess(graph, fused) if fused else graph
     plain = _lowered(graph)

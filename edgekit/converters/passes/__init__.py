@@ -42,6 +42,12 @@ PASSES: dict[str, Entry] = {
     "remove_dead": Entry(
         f"{_HERE}.remove_dead:remove_dead", summary="drop operators whose results nobody reads"
     ),
+    "expand_unpool": Entry(
+        f"{_HERE}.expand_unpool:expand_unpool",
+        ("onnx",),
+        "convert",
+        "write max-unpooling in operators that every engine has",
+    ),
     "slim": Entry(
         f"{_HERE}.slim:slim", ("onnx", "onnxslim"), "slim", "onnxslim's own clean-up, on request"
     ),
