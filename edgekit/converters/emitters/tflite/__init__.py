@@ -9,23 +9,26 @@ left. An operator that no builtin kernel can compute is refused by name.
     lowering.py   the state of one lowering
     ops/          one lowering per ONNX operator
     fuse.py       fused activations and biases, float16 storage
+    integer.py    int8 kernels from a table of codes
     model.py writer.py schema.py   the flatbuffer
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgekit.artifact import Artifact
+from edgekit.converters.emitters.facts import facts_of, labels_of, preprocess_of
 from edgekit.converters.emitters.tflite.lower import Lowered, lower
+from edgekit.converters.emitters.tflite.metadata import attach_metadata
 from edgekit.converters.emitters.tflite.writer import write_model
+from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.graph import Graph
+from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
-
-if TYPE_CHECKING:
-    from edgekit.preprocess import Preprocess
 
 MODEL_FILE = "model.tflite"
 
@@ -33,35 +36,58 @@ __all__ = ["MODEL_FILE", "Lowered", "emit", "lower"]
 
 
 def emit(
-    graph: Graph,
+    source: Graph | QuantizedGraph,
     folder: Path,
     *,
     target: Target,
     preprocess: Mapping[str, Preprocess] | None = None,
 ) -> Artifact:
-    """Write ``model.tflite`` into the folder.
+    """Write ``model.tflite`` into the folder, its facts as text and as TFLite metadata.
 
     Args:
-        graph: Simplified, opset 13 or newer, all shapes fixed.
+        source: Simplified, opset 13 or newer, all shapes fixed; with a table of codes it
+            becomes an int8 model.
         folder: Where the file goes.
-        target: Its precision says how weights are stored.
+        target: Its precision says how the weights of a float graph are stored.
         preprocess: Steps to fuse into the file, by input name.
 
     Raises:
         UnsupportedOperatorError: A node cannot be lowered; the message names it.
         ShapeError: An input's shape is not fixed.
     """
-    if preprocess:
-        from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
-
-        graph = fuse_preprocess(graph, preprocess)
-    lowered = lower(graph, precision=target.precision)
-    write_model(lowered.model, folder / MODEL_FILE)
+    fused = dict(preprocess or {})
+    if fused:
+        source = _fused(source, fused)
+    graph = source.graph if isinstance(source, QuantizedGraph) else source
+    lowered = lower(source, precision=target.precision)
+    facts = facts_of(graph, target=target, fused=fused)
+    lowered.model.metadata.update({key: text.encode() for key, text in facts.items()})
+    told = {name: steps for name, steps in preprocess_of(facts).items() if name not in fused}
+    labels = {name: labels_of(facts) for name in _classes(lowered, labels_of(facts))}
+    files = attach_metadata(lowered.model, name=graph.name, preprocess=told, labels=labels)
+    write_model(lowered.model, folder / MODEL_FILE, files=files)
     return Artifact(
         format="tflite",
         precision=target.precision,
         files={"model": MODEL_FILE},
         inputs=lowered.inputs,
         outputs=lowered.outputs,
-        fused_preprocess=tuple(preprocess or ()),
+        fused_preprocess=tuple(fused),
     )
+
+
+def _fused(
+    source: Graph | QuantizedGraph, preprocess: Mapping[str, Preprocess]
+) -> Graph | QuantizedGraph:
+    if isinstance(source, QuantizedGraph):
+        return replace(source, graph=fuse_preprocess(source.graph, preprocess))
+    return fuse_preprocess(source, preprocess)
+
+
+def _classes(lowered: Lowered, labels: Sequence[str]) -> list[str]:
+    """Return the outputs whose last axis has one element per label."""
+    return [
+        spec.name
+        for spec in lowered.outputs
+        if labels and spec.shape is not None and spec.shape[-1:] == (len(labels),)
+    ]
