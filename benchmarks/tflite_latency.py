@@ -4,9 +4,10 @@
     python benchmarks/tflite_latency.py --work OUT [--only NAME ...] [--seconds 2]
 
 The two files of a network run in turn, one call each, one thread, the default delegate;
-*ratio* is the median over the rounds of our time by theirs in the same round. Inputs are set before the clock starts. Operators, TRANSPOSEs and the parts that XNNPACK
-takes are counted in both, and both are held against ONNX Runtime: a fast wrong file is
-marked. Figures go to OUT/tflite_latency.json and, as Markdown, to standard output.
+*ratio* is the median over the rounds of our time by theirs in the same round. Inputs are
+set before the clock starts. Operators, TRANSPOSEs and the parts that XNNPACK takes are
+counted in both, and both are held against ONNX Runtime: a fast wrong file is marked.
+Figures go to OUT/tflite_latency.json and, as Markdown, to standard output.
 """
 
 from __future__ import annotations
