@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # A terminal obeys escape sequences, and names and labels are shown on terminals.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHOWN = 80
+_REPR = reprlib.Repr()  # bounded in depth and length, whatever the value
+_REPR.maxstring = _SHOWN
 _WHOLE_LIMIT = 2**63
 _TOO_DEEP = f"at most {MAX_MANIFEST_DEPTH} levels of nesting"
 
@@ -36,10 +39,9 @@ class Field:
 
     def fault(self, expected: str) -> BundleFormatError:
         """Return the error that says what stands here and what should."""
-        shown = repr(self.value)
-        shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
         return BundleFormatError(
-            f"manifest.json is malformed: {self.path} is {shown}; expected {expected}"
+            f"manifest.json is malformed: {self.path} is {_REPR.repr(self.value)}; "
+            f"expected {expected}"
         )
 
     def key(self, name: str) -> Field:

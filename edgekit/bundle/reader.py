@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgekit.artifact import Artifact
 from edgekit.bundle.fields import parse_json
@@ -30,6 +30,10 @@ from edgekit.registry import unknown_name
 if TYPE_CHECKING:
     from edgekit.graph import Array
     from edgekit.tensor import TensorSpec
+
+Result = TypeVar("Result")
+
+_ATTEMPTS = 100  # each lost one means that a writer finished in between
 
 
 class Bundle:
@@ -55,11 +59,15 @@ class Bundle:
             BundleIntegrityError: A file is missing, of another size, or not in the manifest.
             UnsafeBundleError: It leads outside itself or is over the limits.
         """
-        store = open_store(Path(path))
-        sizes = store.sizes()
-        manifest = Manifest.from_bytes(_read_manifest(store, sizes))
-        _check_sizes(store, sizes, manifest)
-        return cls(store, manifest)
+
+        def read() -> Bundle:
+            store = open_store(Path(path))
+            sizes = store.sizes()
+            manifest = Manifest.from_bytes(_read_manifest(store, sizes))
+            _check_sizes(store, sizes, manifest)
+            return cls(store, manifest)
+
+        return _settled(Path(path), read)
 
     @property
     def location(self) -> Path:
@@ -226,14 +234,41 @@ def open_store(location: Path) -> Store:
 
 def is_bundle(location: Path) -> bool:
     """Return whether there is a bundle, of this or a newer version, and nothing else with it."""
-    try:
+
+    def read() -> bool:
         store = open_store(location)
         sizes = store.sizes()
         root = parse_json(_read_manifest(store, sizes))
         is_ours = root.key("format").value == FORMAT
         return is_ours and set(sizes) <= {MANIFEST_NAME, *root.key("files").pairs()}
+
+    try:
+        return _settled(location, read)
     except BundleError:
         return False
+
+
+def _settled(location: Path, read: Callable[[], Result]) -> Result:
+    """Read until nobody replaced the bundle meanwhile: half of one and half of another is none."""
+    for _ in range(_ATTEMPTS):
+        before = _identity(location)
+        try:
+            result = read()
+        except BundleError:
+            if _identity(location) == before:
+                raise
+            continue
+        if _identity(location) == before:
+            return result
+    raise BundleError(f"{location} is replaced all the time by other programs; try again later")
+
+
+def _identity(location: Path) -> tuple[int, int] | None:
+    try:
+        status = location.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _read_manifest(store: Store, sizes: dict[str, int]) -> bytes:

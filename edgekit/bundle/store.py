@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -76,21 +77,17 @@ class FolderStore(Store):
         seen = 0
         while waiting:
             parent = waiting.pop()
-            try:
-                entries = sorted(os.scandir(self.location / parent), key=lambda item: item.name)
-            except OSError as error:
-                raise BundleError(f"{self.location} cannot be read: {error}") from error
+            entries = self._list(parent)
             seen += len(entries)
             check_limit(
                 seen, 2 * MAX_FILES, what=f"the number of files and folders in {self.location}"
             )
-            for entry in entries:
-                path = check_path(f"{parent}/{entry.name}" if parent else entry.name)
-                mode = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(mode.st_mode):
+            for name, status in entries:
+                path = check_path(f"{parent}/{name}" if parent else name)
+                if stat.S_ISDIR(status.st_mode):
                     waiting.append(path)
-                elif stat.S_ISREG(mode.st_mode):
-                    found[path] = mode.st_size
+                elif stat.S_ISREG(status.st_mode):
+                    found[path] = status.st_size
                 else:
                     raise self._odd(path)
         check_unique(found)
@@ -118,6 +115,15 @@ class FolderStore(Store):
     def path(self, path: str) -> Path:
         """Return the file on disk."""
         return self.location / path
+
+    def _list(self, folder: str) -> list[tuple[str, os.stat_result]]:
+        try:
+            with os.scandir(self.location / folder) as entries:
+                # One more than the limit shows that it is passed, however many there are.
+                some = itertools.islice(entries, 2 * MAX_FILES + 1)
+                return sorted((item.name, item.stat(follow_symlinks=False)) for item in some)
+        except OSError as error:
+            raise BundleError(f"{self.location} cannot be read: {error}") from error
 
     def _odd(self, path: str) -> UnsafeBundleError:
         return UnsafeBundleError(
