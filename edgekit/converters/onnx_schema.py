@@ -32,3 +32,11 @@ def signature(op_type: str, opset: int) -> Signature | None:
     if schema.deprecated:
         return None
     return Signature(schema.since_version, frozenset(schema.attributes), schema.max_input)
+
+
+def is_function(op_type: str) -> bool:
+    """Whether the newest version of the standard operator is defined by other operators."""
+    if not onnx.defs.has(op_type, ""):
+        return False
+    schema = onnx.defs.get_schema(op_type, "")
+    return bool(schema.has_function or schema.has_context_dependent_function)

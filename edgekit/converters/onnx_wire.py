@@ -18,6 +18,8 @@ GRAPH_INITIALIZER = 5
 TENSOR_RAW_DATA = 9
 INLINE_BYTES = 4096
 """Weights up to this size stay in the skeleton: shape inference reads their values."""
+MAX_MODEL_FIELDS = 1 << 16
+"""Real models have some tens: operator sets, metadata, functions."""
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
@@ -50,6 +52,8 @@ def cut_weights(buffer: memoryview) -> Skeleton:
     model: list[bytes] = []
     count = 0
     for number, start, value, end in _fields(buffer, 0, len(buffer)):
+        if len(model) > MAX_MODEL_FIELDS:
+            raise WireError(f"it has over {MAX_MODEL_FIELDS} parts beside its graph")
         if number != MODEL_GRAPH:
             model.append(bytes(buffer[start:end]))
             continue
