@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,16 @@ from bundle_models import FILES, GOLDEN_FILES, OPENVINO, make_manifest, write_ti
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgekit.bundle import Bundle, FileRecord, Manifest, Parity, Source, Status, Tolerance
+from edgekit.bundle import (
+    DEFAULT_TOLERANCES,
+    Bundle,
+    FileRecord,
+    Manifest,
+    Parity,
+    Source,
+    Status,
+    Tolerance,
+)
 from edgekit.bundle.limits import MAX_MANIFEST_BYTES
 from edgekit.errors import (
     BundleFormatError,
@@ -323,3 +334,23 @@ def test_any_change_of_a_manifest_loads_or_is_refused_by_an_error_of_ours(
 
     # What loads can be written and read again.
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_the_documented_tolerances_are_those_of_the_code() -> None:
+    text = (Path(__file__).parent.parent / "docs/bundle.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| ([\d.]+) \| ([\de-]+) \|", text, re.M)
+
+    assert {(precision, backend): (float(c), float(e)) for precision, backend, c, e in rows} == {
+        (precision, backend): (limits.cosine_min, limits.relative_error_max)
+        for precision, backends in DEFAULT_TOLERANCES.items()
+        for backend, limits in backends.items()
+    }
+
+
+def test_every_key_of_a_manifest_is_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs/bundle.md").read_text(encoding="utf-8")
+    tree = make_manifest().to_json()
+    records = [tree["source"], *tree["inputs"], *tree["artifacts"], *tree["parity"]]
+    keys = {key for record in (tree, *records) for key in record}
+
+    assert {key for key in keys if f"`{key}`" not in text} == set()

@@ -10,7 +10,8 @@ keys that they do not know; where ignoring it would be wrong, raise ``SCHEMA_VER
 from edgekit.bundle.golden import Golden, pack_golden
 from edgekit.bundle.limits import SCHEMA_VERSION
 from edgekit.bundle.manifest import Manifest, utc_now
-from edgekit.bundle.reader import Bundle, BundleFiles, is_bundle
+from edgekit.bundle.opening import is_bundle
+from edgekit.bundle.reader import Bundle, BundleFiles
 from edgekit.bundle.records import FileRecord, GoldenFiles, Parity, Source, Status
 from edgekit.bundle.tolerance import DEFAULT_TOLERANCES, Tolerance
 from edgekit.bundle.writer import write_bundle

@@ -7,33 +7,20 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from edgekit.artifact import Artifact
-from edgekit.bundle.fields import parse_json
 from edgekit.bundle.golden import Golden, from_npy
-from edgekit.bundle.limits import FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES
 from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.opening import check_sizes, mismatch, open_store, read_manifest, settled
 from edgekit.bundle.records import FileRecord
-from edgekit.bundle.replace import interrupted_write
-from edgekit.bundle.store import FolderStore, Store
-from edgekit.bundle.zip_store import ZipStore
-from edgekit.errors import (
-    BundleError,
-    BundleFormatError,
-    BundleIntegrityError,
-    UnsafeBundleError,
-    UsageError,
-)
+from edgekit.bundle.store import Store
+from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
 
 if TYPE_CHECKING:
     from edgekit.graph import Array
     from edgekit.tensor import TensorSpec
-
-Result = TypeVar("Result")
-
-_ATTEMPTS = 100  # each lost one means that a writer finished in between
 
 
 class Bundle:
@@ -63,11 +50,11 @@ class Bundle:
         def read() -> Bundle:
             store = open_store(Path(path))
             sizes = store.sizes()
-            manifest = Manifest.from_bytes(_read_manifest(store, sizes))
-            _check_sizes(store, sizes, manifest)
+            manifest = Manifest.from_bytes(read_manifest(store, sizes))
+            check_sizes(store, sizes, manifest)
             return cls(store, manifest)
 
-        return _settled(Path(path), read)
+        return settled(Path(path), read)
 
     @property
     def location(self) -> Path:
@@ -176,7 +163,7 @@ class Bundle:
             yield piece
         if size != record.size or digest.hexdigest() != record.sha256:
             found = f"SHA-256 {digest.hexdigest()}, {size} bytes"
-            raise _mismatch(self.location, path, found, record)
+            raise mismatch(self.location, path, found, record)
         self._checked.add(path)
 
     def _record(self, path: str) -> FileRecord:
@@ -213,96 +200,3 @@ class BundleFiles:
             kind = f"file of {self.artifact.name}"
             raise UsageError(unknown_name(role, self.artifact.files, kind=kind))
         return self.artifact.files[role]
-
-
-def open_store(location: Path) -> Store:
-    """Return the files at a location.
-
-    Raises:
-        BundleError: There is nothing.
-    """
-    if location.is_dir():
-        return FolderStore(location)
-    if location.is_file():
-        return ZipStore(location)
-    if location.exists():
-        raise BundleFormatError(f"{location} is neither a file nor a folder; give a bundle's path")
-    raise BundleError(
-        f"{location} does not exist; give the path of a bundle{interrupted_write(location)}"
-    )
-
-
-def is_bundle(location: Path) -> bool:
-    """Return whether there is a bundle, of this or a newer version, and nothing else with it."""
-
-    def read() -> bool:
-        store = open_store(location)
-        sizes = store.sizes()
-        root = parse_json(_read_manifest(store, sizes))
-        is_ours = root.key("format").value == FORMAT
-        return is_ours and set(sizes) <= {MANIFEST_NAME, *root.key("files").pairs()}
-
-    try:
-        return _settled(location, read)
-    except BundleError:
-        return False
-
-
-def _settled(location: Path, read: Callable[[], Result]) -> Result:
-    """Read until nobody replaced the bundle meanwhile: half of one and half of another is none."""
-    for _ in range(_ATTEMPTS):
-        before = _identity(location)
-        try:
-            result = read()
-        except BundleError:
-            if _identity(location) == before:
-                raise
-            continue
-        if _identity(location) == before:
-            return result
-    raise BundleError(f"{location} is replaced all the time by other programs; try again later")
-
-
-def _identity(location: Path) -> tuple[int, int] | None:
-    try:
-        status = location.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _read_manifest(store: Store, sizes: dict[str, int]) -> bytes:
-    if MANIFEST_NAME not in sizes:
-        raise BundleFormatError(
-            f"{store.location} is not an EdgeKit bundle: it has no {MANIFEST_NAME}; "
-            "make one with: edgekit convert"
-        )
-    data = b"".join(store.chunks(MANIFEST_NAME, limit=MAX_MANIFEST_BYTES))
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise UnsafeBundleError(
-            f"{MANIFEST_NAME} of {store.location} is over the limit of {MAX_MANIFEST_BYTES} bytes; "
-            "do not use a bundle from a source that you do not trust"
-        )
-    return data
-
-
-def _check_sizes(store: Store, sizes: dict[str, int], manifest: Manifest) -> None:
-    for path, record in manifest.files.items():
-        if path not in sizes:
-            raise store.missing(path)
-        if sizes[path] != record.size:
-            raise _mismatch(store.location, path, f"{sizes[path]} bytes", record)
-    extra = sorted(set(sizes) - set(manifest.files) - {MANIFEST_NAME})
-    if extra:
-        raise BundleIntegrityError(
-            f"{store.location} holds {extra[0]!r}, which its manifest does not list; "
-            "remove it or convert the model again"
-        )
-
-
-def _mismatch(location: Path, path: str, found: str, record: FileRecord) -> BundleIntegrityError:
-    return BundleIntegrityError(
-        f"{path!r} of {location} has {found}; its manifest says SHA-256 {record.sha256}, "
-        f"{record.size} bytes: it was damaged or changed, or replaced while it was open; open it "
-        "again, or copy or convert it again"
-    )

@@ -16,8 +16,9 @@ from typing import IO
 from edgekit.bundle.check import check_limit
 from edgekit.bundle.limits import CHUNK_BYTES, MANIFEST_NAME, MAX_FILES, MAX_MANIFEST_BYTES
 from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.opening import is_bundle
 from edgekit.bundle.paths import check_path, check_unique
-from edgekit.bundle.reader import Bundle, is_bundle
+from edgekit.bundle.reader import Bundle
 from edgekit.bundle.records import FileRecord
 from edgekit.bundle.replace import clean_leftovers, put, reserve
 from edgekit.errors import BundleError, BundleFormatError
