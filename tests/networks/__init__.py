@@ -11,10 +11,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from networks import attention, classifiers, detection, light, segmentation, sequences, video
+from networks import (
+    attention,
+    classifiers,
+    detection,
+    espnet,
+    light,
+    segmentation,
+    sequences,
+    video,
+)
 from networks.case import NetworkCase, graph_inputs, sample_inputs
 
-FAMILIES = (light, classifiers, sequences, segmentation, detection, video, attention)
+FAMILIES = (light, classifiers, sequences, segmentation, espnet, detection, video, attention)
 NETWORKS: dict[str, NetworkCase] = {case.name: case for family in FAMILIES for case in family.CASES}
 # Trained models are kept beside the repository, never in it.
 REAL_FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
