@@ -208,6 +208,13 @@ def test_a_tolerance_is_found_by_precision_and_backend() -> None:
     assert not tolerance.allows(cosine=float("nan"), relative_error=0)
 
 
+def test_an_error_below_the_floor_passes_whatever_its_cosine() -> None:
+    tolerance = DEFAULT_TOLERANCES["fp32"]["cpu"]
+
+    assert tolerance.allows(cosine=0.5, relative_error=1.0, max_abs_error=9e-7)
+    assert not tolerance.allows(cosine=0.5, relative_error=1.0, max_abs_error=2e-6)
+
+
 def test_a_tolerance_for_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UsageError, match="choose from: cpu, gpu"):
         make_manifest().tolerance("fp32", backend="npu")

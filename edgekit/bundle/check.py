@@ -79,6 +79,8 @@ def _check_claims(manifest: Manifest) -> None:
     artifacts = {artifact.name: artifact for artifact in manifest.artifacts}
     _check_known("$.status", manifest.status, artifacts)
     _check_known("$.parity", (figures.artifact for figures in manifest.parity), artifacts)
+    outputs = [spec.name for spec in manifest.outputs]
+    _check_known("$.parity", (figures.output for figures in manifest.parity), outputs)
     for name, status in manifest.status.items():
         measured = [figures for figures in manifest.parity if figures.artifact == name]
         if not status.is_verified:
@@ -91,12 +93,14 @@ def _check_claims(manifest: Manifest) -> None:
         for figures in measured:
             limits = manifest.tolerances.get(artifacts[name].precision, {}).get(figures.backend)
             if limits is None or not limits.allows(
-                cosine=figures.cosine, relative_error=figures.relative_error
+                cosine=figures.cosine,
+                relative_error=figures.relative_error,
+                max_abs_error=figures.max_abs_error,
             ):
                 raise _fault(
                     f"$.status[{name!r}]",
-                    f"it is called verified, but on {figures.runtime} has cosine {figures.cosine} "
-                    f"and relative error {figures.relative_error}, and its tolerance is {limits}",
+                    f"it is called verified, but on {figures.runtime} its output "
+                    f"{figures.output!r} has cosine {figures.cosine} and relative error {figures.relative_error}, and its tolerance is {limits}",
                 )
 
 

@@ -127,10 +127,11 @@ class GoldenFiles:
 
 @dataclass(frozen=True)
 class Parity:
-    """How an artifact's outputs compared with the source model's: the worst of all outputs.
+    """How one output of an artifact compared with the source model's: the worst of all samples.
 
     Args:
         artifact: Its name.
+        output: Name of the output.
         runtime: Name in ``RUNTIMES``.
         runtime_version: Of the vendor's library.
         backend: Class of the device, ``"cpu"`` or ``"gpu"``; picks the tolerance.
@@ -138,11 +139,12 @@ class Parity:
         max_abs_error: Largest absolute error, in the output's own units.
         relative_error: That over the output's largest absolute value.
         sqnr_db: Least signal-to-noise ratio; infinity for equal outputs.
-        inference_precision: What the runtime computed in, such as ``"f32"``.
+        inference_precision: What the runtime computed in, such as ``"fp32"``.
         date: When, UTC: ``"2026-01-31T12:00:00Z"``.
     """
 
     artifact: str
+    output: str
     runtime: str
     runtime_version: str
     cosine: float
@@ -164,6 +166,7 @@ class Parity:
         """Return a JSON-ready dict; ``sqnr_db`` is null for infinity, which JSON lacks."""
         return {
             "artifact": self.artifact,
+            "output": self.output,
             "runtime": self.runtime,
             "runtime_version": self.runtime_version,
             "backend": self.backend,
@@ -179,7 +182,10 @@ class Parity:
     def read(cls, field: Field) -> Parity:
         """Read what ``to_json`` wrote."""
         sqnr = field.maybe("sqnr_db")
-        texts = ("artifact", "runtime", "runtime_version", "backend", "inference_precision", "date")
+        texts = (
+            "artifact", "output", "runtime", "runtime_version", "backend",
+            "inference_precision", "date",
+        )  # fmt: skip
         numbers = ("cosine", "max_abs_error", "relative_error")
         arguments: dict[str, Any] = {name: field.key(name).text() for name in texts}
         arguments |= {name: field.key(name).number() for name in numbers}

@@ -91,7 +91,7 @@ def _artifact_row(bundle: Bundle, artifact: Artifact) -> tuple[str, ...]:
     shown = [figures for figures in manifest.parity if figures.artifact == artifact.name]
     if not shown:
         return name, human_bytes(size), status.state, "", ""
-    figures = shown[-1]
+    figures = min(shown, key=lambda item: item.cosine)
     engine = f"{figures.runtime} {figures.runtime_version}"
     return name, human_bytes(size), status.state, engine, f"{figures.cosine:.7f}"
 

@@ -123,7 +123,7 @@ def write_model_bundle(
         files.update(content)
     manifest = Manifest(
         name=model.stem,
-        source=Source(model.name, _sha256(model), opset=graph.opset),
+        source=Source(model.name, _sha256(model), framework="onnx", opset=graph.opset),
         inputs=tuple(_with_layout(spec, preprocess) for spec in graph.inputs),
         outputs=graph.outputs,
         artifacts=tuple(artifacts),
@@ -131,7 +131,7 @@ def write_model_bundle(
         labels=tuple(labels),
         goldens=tuple(goldens),
         parity=tuple(
-            check.to_parity(name) for name, check in proof.checks.items() if check.outputs
+            figures for name, check in proof.checks.items() for figures in check.to_parity(name)
         ),
         status={name: check.status for name, check in proof.checks.items()},
         tools=_tools(artifacts, proof.checks),

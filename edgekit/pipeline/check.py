@@ -38,19 +38,24 @@ class Check:
     version: str = ""
     inference_precision: str = ""
 
-    def to_parity(self, artifact: str) -> Parity:
-        """Return the record for the manifest; there must be outputs."""
-        return Parity(
-            artifact=artifact,
-            runtime=self.runtime,
-            runtime_version=self.version,
-            backend=BACKEND,
-            cosine=min(item.cosine for item in self.outputs),
-            max_abs_error=max(item.max_abs_error for item in self.outputs),
-            relative_error=max(item.relative_error for item in self.outputs),
-            sqnr_db=min(item.sqnr_db for item in self.outputs),
-            inference_precision=self.inference_precision,
-            date=utc_now(),
+    def to_parity(self, artifact: str) -> tuple[Parity, ...]:
+        """Return the records for the manifest, one an output."""
+        date = utc_now()
+        return tuple(
+            Parity(
+                artifact=artifact,
+                output=item.name,
+                runtime=self.runtime,
+                runtime_version=self.version,
+                backend=BACKEND,
+                cosine=item.cosine,
+                max_abs_error=item.max_abs_error,
+                relative_error=item.relative_error,
+                sqnr_db=item.sqnr_db,
+                inference_precision=self.inference_precision,
+                date=date,
+            )
+            for item in self.outputs
         )
 
 

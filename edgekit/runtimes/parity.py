@@ -41,8 +41,12 @@ class OutputParity:
     sqnr_db: float
 
     def is_within(self, tolerance: Tolerance) -> bool:
-        """Whether both limits hold; a NaN never is."""
-        return tolerance.allows(cosine=self.cosine, relative_error=self.relative_error)
+        """Whether it is within the tolerance; a NaN never is."""
+        return tolerance.allows(
+            cosine=self.cosine,
+            relative_error=self.relative_error,
+            max_abs_error=self.max_abs_error,
+        )
 
     def worse(self, other: OutputParity) -> OutputParity:
         """Return the worse of each figure."""
