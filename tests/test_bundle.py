@@ -21,7 +21,7 @@ from bundle_models import (
     write_tiny,
 )
 
-from edgekit.bundle import Bundle, Golden, is_bundle, pack_golden, write_bundle
+from edgekit.bundle import DEFAULT_TOLERANCES, Bundle, Golden, is_bundle, pack_golden, write_bundle
 from edgekit.bundle.golden import from_npy, to_npy
 from edgekit.bundle.limits import CHUNK_BYTES
 from edgekit.errors import BundleError, BundleFormatError, UnsafeBundleError, UsageError

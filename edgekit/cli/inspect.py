@@ -75,7 +75,7 @@ def _print_bundle(bundle: Bundle, console: Console) -> None:
     _print_facts(
         {
             **{f"preprocessing of {name}": words for name, words in facts.items()},
-            "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels)}",
+            "labels": ", ".join(manifest.labels),
             "goldens": ", ".join(golden.origin for golden in manifest.goldens) or "none",
             "made with": ", ".join(f"{name} {v}" for name, v in sorted(manifest.tools.items())),
         },
