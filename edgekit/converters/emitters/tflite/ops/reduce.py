@@ -1,4 +1,4 @@
-"""Reductions, normalisations over axes, and the position of an extreme."""
+"""Reductions, and the position of an extreme."""
 
 from __future__ import annotations
 
@@ -96,125 +96,6 @@ def _arg_extreme(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], tensor, _order_after(value, [axis], keep))
 
 
-def normalise(
-    low: Lowering, tensor: Tensor, axes: Sequence[int], epsilon: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (x - mean) / sqrt(var + epsilon) over stored axes, the mean and 1/sqrt(...)."""
-    mean = reduce_stored(low, "MEAN", tensor, axes)
-    centred = low.emit("SUB", [tensor, mean], tensor.shape)
-    square = same_shape(low, "SQUARE", centred)
-    variance = reduce_stored(low, "MEAN", square, axes)
-    inverse = same_shape(low, "RSQRT", same_shape(low, "ADD", variance, float(epsilon)))
-    return low.emit("MUL", [centred, inverse], tensor.shape), mean, inverse
-
-
-def _affine(low: Lowering, value: Value, tensor: Tensor, scale: str, bias: str) -> Tensor:
-    for op, name in (("MUL", scale), ("ADD", bias)):
-        if name:
-            operand = low.broadcast_operand(name, value.permutation)
-            tensor = low.emit(op, [tensor, operand], tensor.shape)
-    return tensor
-
-
-def _layer_norm(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, FLOATS)
-    value = low.value(node.inputs[0])
-    first = node.attribute("axis", -1) % value.rank
-    axes = list(range(first, value.rank))
-    stored = [value.stored_axis(axis) for axis in axes]
-    epsilon = node.attribute("epsilon", 1e-5)
-    tensor, mean, inverse = normalise(low, value.tensor, stored, epsilon)
-    tensor = _affine(low, value, tensor, node.input(1), node.input(2))
-    low.bind(node.outputs[0], tensor, value.permutation)
-    for index, extra in ((1, mean), (2, inverse)):
-        if len(node.outputs) > index:
-            low.bind(node.outputs[index], extra, value.permutation)
-
-
-def _channel_operand(low: Lowering, name: str, value: Value) -> Tensor:
-    """Return a per-channel (C,) tensor so that it broadcasts over (N, C, ...) as stored."""
-    array = low.constant(name)
-    shape = [1] * value.rank
-    shape[value.stored_axis(1)] = value.shape[1]
-    if array is not None:
-        if shape[-1] == value.shape[1]:
-            return low.constant_tensor(array.reshape(-1), name=name)
-        return low.constant_tensor(array.reshape(shape), name=name)
-    return low.reshaped(low.read(name), shape)
-
-
-def _instance_norm(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, FLOATS)
-    value = low.value(node.inputs[0])
-    stored = [value.stored_axis(axis) for axis in range(2, value.rank)]
-    epsilon = node.attribute("epsilon", 1e-5)
-    tensor, _, _ = normalise(low, value.tensor, stored, epsilon)
-    for op, index in (("MUL", 1), ("ADD", 2)):
-        operand = _channel_operand(low, node.inputs[index], value)
-        tensor = low.emit(op, [tensor, operand], tensor.shape)
-    low.bind(node.outputs[0], tensor, value.permutation)
-
-
-def _batch_norm(low: Lowering, node: Node) -> None:
-    """Lower a BatchNormalization that no convolution could take up: x * a + b."""
-    need_dtype(low, node, FLOATS)
-    if node.attribute("training_mode", 0):
-        low.refuse(node, "training_mode=1; export the model for inference")
-    value = low.value(node.inputs[0])
-    scale, bias, mean, variance = (
-        low.need_constant(node, index, what).astype(np.float64)
-        for index, what in enumerate(("scale", "bias", "mean", "variance"), start=1)
-    )
-    factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    shape = [1] * value.rank
-    channel = value.stored_axis(1) if value.rank > 1 else 0
-    shape[channel] = -1
-    tensor = value.tensor
-    for op, array in (("MUL", factor), ("ADD", bias - mean * factor)):
-        constant = array.astype(np.float32)
-        constant = constant if channel == value.rank - 1 else constant.reshape(shape)
-        tensor = low.emit(op, [tensor, constant], tensor.shape)
-    low.bind(node.outputs[0], tensor, value.permutation)
-
-
-def _lp_normalization(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, FLOATS)
-    value = low.value(node.inputs[0])
-    stored = [value.stored_axis(node.attribute("axis", -1))]
-    if node.attribute("p", 2) == 1:
-        norm = reduce_stored(low, "SUM", same_shape(low, "ABS", value.tensor), stored)
-    else:
-        square = same_shape(low, "SQUARE", value.tensor)
-        norm = same_shape(low, "SQRT", reduce_stored(low, "SUM", square, stored))
-    # ONNX gives 0 for a vector of zeros; the floor keeps the quotient finite.
-    norm = same_shape(low, "MAXIMUM", norm, float(np.finfo(np.float32).tiny))
-    low.bind(
-        node.outputs[0],
-        low.emit("DIV", [value.tensor, norm], value.tensor.shape),
-        value.permutation,
-    )
-
-
-def _lrn(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, FLOATS)
-    size = node.attribute("size", 1)
-    if size % 2 == 0:
-        low.refuse(node, f"size={size}; TFLite's window is symmetric, so the size must be odd")
-    rank = low.rank(node.inputs[0])
-    if rank != 4:
-        low.refuse(node, f"its input has rank {rank}; 4 is needed")
-    tensor = low.read(node.inputs[0], (0, 2, 3, 1))
-    options = {
-        "radius": size // 2,
-        "bias": node.attribute("bias", 1.0),
-        "alpha": node.attribute("alpha", 1e-4) / size,
-        "beta": node.attribute("beta", 0.75),
-    }
-    result = low.emit("LOCAL_RESPONSE_NORMALIZATION", [tensor], tensor.shape, options)
-    positive = low.value(node.inputs[0]).is_non_negative
-    low.bind(node.outputs[0], result, (0, 2, 3, 1), is_non_negative=positive)
-
-
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "ReduceMean": _reduction("MEAN"),
     "ReduceSum": _reduction("SUM"),
@@ -228,9 +109,4 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "ReduceLogSumExp": _log_sum_exp,
     "ArgMax": _arg_extreme,
     "ArgMin": _arg_extreme,
-    "LayerNormalization": _layer_norm,
-    "InstanceNormalization": _instance_norm,
-    "BatchNormalization": _batch_norm,
-    "LpNormalization": _lp_normalization,
-    "LRN": _lrn,
 }
