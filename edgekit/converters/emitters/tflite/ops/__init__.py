@@ -24,6 +24,7 @@ from edgekit.converters.emitters.tflite.ops import (
     recurrent,
     reduce,
     resize,
+    scatter,
     shape,
     slicing,
     unpool,
@@ -47,5 +48,6 @@ LOWERINGS: Mapping[str, Lower] = {
     **matmul.LOWERINGS,
     **resize.LOWERINGS,
     **indexing.LOWERINGS,
+    **scatter.LOWERINGS,
     **recurrent.LOWERINGS,
 }

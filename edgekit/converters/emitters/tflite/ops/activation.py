@@ -35,6 +35,7 @@ def same_shape(low: Lowering, op: str, *operands: Tensor | float, **options: flo
 
 def clamp(low: Lowering, tensor: Tensor, lowest: float, highest: float) -> Tensor:
     """Return the tensor limited to a range, by the cheapest operator."""
+    lowest = min(lowest, highest)  # ONNX: where min is above max, everything is max
     operator = FUSABLE_RANGES.get((lowest, highest))
     if operator is not None:
         return same_shape(low, operator, tensor)
@@ -70,6 +71,7 @@ def _clip(low: Lowering, node: Node) -> None:
         if highest is not None:
             tensor = low.emit("MINIMUM", [tensor, highest], tensor.shape)
     positive = value.is_non_negative or bool(lowest is not None and lowest >= 0)
+    positive = positive and (highest is None or bool(highest >= 0))
     low.bind(node.outputs[0], tensor, value.permutation, is_non_negative=positive)
 
 
@@ -116,6 +118,17 @@ def _prelu(low: Lowering, node: Node) -> None:
 def _elu(low: Lowering, node: Node) -> None:
     value = _float_value(low, node)
     tensor = _exponential(low, value.tensor, node.attribute("alpha", 1.0), 1.0)
+    low.bind(node.outputs[0], tensor, value.permutation)
+
+
+def _celu(low: Lowering, node: Node) -> None:
+    """Lower max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
+    value = _float_value(low, node)
+    alpha = node.attribute("alpha", 1.0)
+    above = same_shape(low, "RELU", value.tensor)
+    below = same_shape(low, "SUB", value.tensor, above)
+    curve = same_shape(low, "ELU", same_shape(low, "MUL", below, 1.0 / alpha))
+    tensor = same_shape(low, "ADD", above, same_shape(low, "MUL", curve, alpha))
     low.bind(node.outputs[0], tensor, value.permutation)
 
 
@@ -173,6 +186,19 @@ def _thresholded_relu(low: Lowering, node: Node) -> None:
         dtype=value.dtype,
     )  # fmt: skip
     low.bind(node.outputs[0], tensor, value.permutation, is_non_negative=alpha >= 0)
+
+
+def _shrink(low: Lowering, node: Node) -> None:
+    """Lower x + bias below -lambd, x - bias above lambd, 0 between."""
+    value = _float_value(low, node)
+    limit, bias = node.attribute("lambd", 0.5), node.attribute("bias", 0.0)
+    shape = value.tensor.shape
+    tensor = low.constant_tensor(_scalar(0.0))
+    for op, end, shift in (("LESS", -limit, bias), ("GREATER", limit, -bias)):
+        beyond = low.emit(op, [value.tensor, _scalar(end)], shape, dtype=DType.BOOL)
+        moved = same_shape(low, "ADD", value.tensor, shift) if shift else value.tensor
+        tensor = low.emit("SELECT_V2", [beyond, moved, tensor], shape, dtype=value.dtype)
+    low.bind(node.outputs[0], tensor, value.permutation)
 
 
 def _hard_swish(low: Lowering, node: Node) -> None:
@@ -242,7 +268,9 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "LeakyRelu": _leaky_relu,
     "PRelu": _prelu,
     "Elu": _elu,
+    "Celu": _celu,
     "Selu": _selu,
+    "Shrink": _shrink,
     "Softplus": _softplus,
     "Softsign": _softsign,
     "Mish": _mish,

@@ -35,8 +35,16 @@ def binary(
     op: str,
     *,
     dtype: DType | None = None,
+    through: DType | None = None,
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Emit a broadcasting operator on two ONNX tensors.
+
+    Args:
+        low: The lowering.
+        node: Its first two inputs are the operands.
+        op: TFLite operator.
+        dtype: Of the result; by default that of the operands.
+        through: What the operands are cast to first.
 
     Returns:
         The output tensor and the permutation in which it holds the result.
@@ -45,6 +53,8 @@ def binary(
     shape = np.broadcast_shapes(low.shape(left), low.shape(right))
     order = low.preferred_order((left, right), len(shape))
     operands = [low.broadcast_operand(name, order) for name in (left, right)]
+    if through is not None:
+        operands = [cast(low, operand, through) for operand in operands]
     return broadcast(low, op, operands, stored_shape(shape, order), dtype=dtype), order
 
 
@@ -173,6 +183,8 @@ def cast(low: Lowering, tensor: Tensor, dtype: DType) -> Tensor:
     """Return the tensor in another dtype."""
     if tensor.dtype is dtype:
         return tensor
+    if tensor.data is not None:
+        return low.constant_tensor(tensor.data.astype(dtype.to_numpy()), name=tensor.name)
     return low.emit("CAST", [tensor], tensor.shape, dtype=dtype)
 
 

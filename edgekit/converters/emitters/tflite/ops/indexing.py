@@ -9,26 +9,31 @@ import numpy as np
 
 from edgekit.converters.emitters.tflite.lowering import Lowering, Operand
 from edgekit.converters.emitters.tflite.model import Tensor
+from edgekit.converters.emitters.tflite.ops.activation import same_shape
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, NUMBERS, cast, need_dtype
+from edgekit.converters.emitters.tflite.schema import TENSOR_TYPES
 from edgekit.graph import Array, Node
 from edgekit.tensor import DType
 
 
 def _top_k(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, (*FLOATS, DType.INT32))
+    largest = bool(node.attribute("largest", 1))
+    need_dtype(low, node, NUMBERS if largest else FLOATS)
     value = low.value(node.inputs[0])
     axis = node.attribute("axis", -1) % value.rank
-    if not node.attribute("largest", 1):
-        low.refuse(node, "largest=0; TFLite's TOPK_V2 returns the largest")
     if node.input(1):
         count = int(low.need_constant(node, 1, "k").reshape(-1)[0])
     else:
         count = node.attribute("k", 1)
     order = (*(item for item in value.permutation if item != axis), axis)
     tensor = low.read(node.inputs[0], order)
+    if not largest:
+        tensor = same_shape(low, "NEG", tensor)
     shape = (*tensor.shape[:-1], count)
     values, places = low.emit_many("TOPK_V2", [tensor, np.array(count, np.int32)], [shape, shape])
     places.dtype = DType.INT32
+    if not largest:
+        values = same_shape(low, "NEG", values)
     low.bind(node.outputs[0], values, order)
     low.bind(node.outputs[1], cast(low, places, DType.INT64), order)
 
@@ -80,40 +85,18 @@ def _gather_elements(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], low.reshaped(picked, indices.shape))
 
 
-def _scatter_nd(low: Lowering, node: Node) -> None:
-    """Write slices into a tensor: keep what no index names, add the scattered updates."""
-    need_dtype(low, node, FLOATS)
-    if node.attribute("reduction", "none") != "none":
-        low.refuse(node, f"reduction {node.attribute('reduction', 'none')!r} is not lowered")
-    places = low.need_constant(node, 1, "the indices")
-    tensor = low.read(node.inputs[0])
-    depth = places.shape[-1]
-    wrapped = np.mod(places, np.array(tensor.shape[:depth])).astype(np.int32)
-    rows = wrapped.reshape(-1, depth)
-    if len(np.unique(rows, axis=0)) != len(rows):
-        low.refuse(node, "the indices name a slice twice; which update wins is undefined")
-    keep = np.ones(tensor.shape, np.float32)
-    keep[tuple(rows.T)] = 0.0
-    updates = low.read(node.inputs[2])
-    target = np.array(tensor.shape, np.int32)
-    scattered = low.emit("SCATTER_ND", [wrapped, updates, target], tensor.shape, dtype=tensor.dtype)
-    kept = low.emit("MUL", [tensor, keep], tensor.shape)
-    low.bind(node.outputs[0], low.emit("ADD", [kept, scattered], tensor.shape))
-
-
 def _trilu(low: Lowering, node: Node) -> None:
-    need_dtype(low, node, FLOATS)
+    dtype = need_dtype(low, node, (*NUMBERS, DType.BOOL))
     offset = 0
     if node.input(1):
         offset = int(low.need_constant(node, 1, "k").reshape(()))
     tensor = low.read(node.inputs[0])
-    ones = np.ones(tensor.shape[-2:], np.float32)
+    ones = np.ones(tensor.shape[-2:], bool)
     mask = np.triu(ones, offset) if node.attribute("upper", 1) else np.tril(ones, offset)
     # SELECT and not a product: 0 * inf would be NaN.
-    condition = np.broadcast_to(mask.astype(bool), tensor.shape)
-    zeros = np.zeros(tensor.shape, np.float32)
-    operands: list[Operand] = [np.ascontiguousarray(condition), tensor, zeros]
-    result = low.emit("SELECT_V2", operands, tensor.shape, dtype=tensor.dtype)
+    condition = np.ascontiguousarray(np.broadcast_to(mask, tensor.shape))
+    zeros = np.zeros(tensor.shape, dtype.to_numpy())
+    result = low.emit("SELECT_V2", [condition, tensor, zeros], tensor.shape, dtype=dtype)
     low.bind(node.outputs[0], result)
 
 
@@ -130,11 +113,53 @@ def _cum_sum(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], result, value.permutation)
 
 
+def _hardmax(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    axis = node.attribute("axis", -1) % value.rank
+    order = (*(item for item in value.permutation if item != axis), axis)
+    tensor = low.read(node.inputs[0], order)
+    last = np.array(len(order) - 1, np.int32)
+    options = {"output_type": TENSOR_TYPES[DType.INT32]}
+    top = low.emit("ARG_MAX", [tensor, last], tensor.shape[:-1], options, dtype=DType.INT32)
+    values = np.array([0.0, 1.0], np.float32)
+    result = one_hot(low, top, tensor.shape[-1], values=values, axis=-1)
+    low.bind(node.outputs[0], result, order, is_non_negative=True)
+
+
+def one_hot(low: Lowering, indices: Tensor, depth: int, *, values: Array, axis: int) -> Tensor:
+    """Emit a new axis of size ``depth`` that is values[1] at the index and values[0] elsewhere."""
+    place = axis % (len(indices.shape) + 1)
+    shape = (*indices.shape[:place], depth, *indices.shape[place:])
+    off, on = (np.array(item) for item in values)
+    operands: list[Operand] = [indices, np.array(depth, np.int32), on, off]
+    dtype = DType.from_numpy(values.dtype)
+    return low.emit("ONE_HOT", operands, shape, {"axis": axis}, dtype=dtype)
+
+
+def _one_hot(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, NUMBERS)
+    need_dtype(low, node, (*NUMBERS, DType.BOOL), 2)
+    depth = int(low.need_constant(node, 1, "depth").reshape(-1)[0])
+    values = low.need_constant(node, 2, "the values")
+    indices = cast(low, low.read(node.inputs[0]), DType.INT32)
+    # Only -depth ... -1 count from the end; what lies beyond has no hot element.
+    end = np.array(depth, np.int32)
+    negative = low.emit("LESS", [indices, np.array(0, np.int32)], indices.shape, dtype=DType.BOOL)
+    wrapped = low.emit("ADD", [indices, end], indices.shape)
+    chosen = [negative, wrapped, indices]
+    indices = low.emit("SELECT_V2", chosen, indices.shape, dtype=DType.INT32)
+    axis = node.attribute("axis", -1)
+    axis = axis if axis >= 0 else axis + len(indices.shape) + 1
+    low.bind(node.outputs[0], one_hot(low, indices, depth, values=values, axis=axis))
+
+
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "TopK": _top_k,
     "GatherND": _gather_nd,
     "GatherElements": _gather_elements,
-    "ScatterND": _scatter_nd,
+    "Hardmax": _hardmax,
+    "OneHot": _one_hot,
     "Trilu": _trilu,
     "CumSum": _cum_sum,
 }

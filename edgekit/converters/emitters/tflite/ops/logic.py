@@ -9,6 +9,7 @@ import numpy as np
 from edgekit.converters.emitters.tflite.layout import stored_shape
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.ops.elementwise import (
+    FLOATS,
     NUMBERS,
     binary,
     merge_axes,
@@ -18,12 +19,16 @@ from edgekit.converters.emitters.tflite.ops.elementwise import (
 from edgekit.graph import Node
 from edgekit.tensor import DType
 
+BYTES = (DType.INT8, DType.UINT8)
+
 
 def _compare(op: str) -> Callable[[Lowering, Node], None]:
     def lower(low: Lowering, node: Node) -> None:
-        allowed = (*NUMBERS, DType.BOOL) if op in ("EQUAL", "NOT_EQUAL") else NUMBERS
-        need_dtype(low, node, allowed)
-        low.bind(node.outputs[0], *binary(low, node, op, dtype=DType.BOOL))
+        allowed = (*NUMBERS, *BYTES, *([DType.BOOL] if op == "EQUAL" else []))
+        # Kernels read 8-bit integers as codes with a scale.
+        through = DType.INT32 if need_dtype(low, node, allowed) in BYTES else None
+        result = binary(low, node, op, dtype=DType.BOOL, through=through)
+        low.bind(node.outputs[0], *result)
 
     return lower
 
@@ -60,6 +65,28 @@ def _xor(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], *binary(low, node, "NOT_EQUAL", dtype=DType.BOOL))
 
 
+def _is_nan(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    operands = [value.tensor, value.tensor]
+    result = low.emit("NOT_EQUAL", operands, value.tensor.shape, dtype=DType.BOOL)
+    low.bind(node.outputs[0], result, value.permutation)
+
+
+def _is_inf(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    above, below = node.attribute("detect_positive", 1), node.attribute("detect_negative", 1)
+    if not above and not below:
+        low.refuse(node, "it detects neither infinity")
+    tensor = value.tensor
+    if above and below:
+        tensor = low.emit("ABS", [tensor], tensor.shape)
+    end = np.array(np.inf if above else -np.inf, np.float32)
+    result = low.emit("EQUAL", [tensor, end], tensor.shape, dtype=DType.BOOL)
+    low.bind(node.outputs[0], result, value.permutation)
+
+
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Equal": _compare("EQUAL"),
     "Less": _compare("LESS"),
@@ -70,5 +97,7 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Or": _logical("LOGICAL_OR"),
     "Xor": _xor,
     "Not": unary("LOGICAL_NOT", allowed=(DType.BOOL,)),
+    "IsNaN": _is_nan,
+    "IsInf": _is_inf,
     "Where": _where,
 }

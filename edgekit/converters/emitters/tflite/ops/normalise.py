@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from edgekit.converters.emitters.tflite.layout import channels_last
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.activation import same_shape
@@ -48,6 +50,53 @@ def _layer_norm(low: Lowering, node: Node) -> None:
     for index, extra in ((1, mean), (2, inverse)):
         if len(node.outputs) > index:
             low.bind(node.outputs[index], extra, value.permutation)
+
+
+def _rms_norm(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    first = node.attribute("axis", -1) % value.rank
+    stored = [value.stored_axis(axis) for axis in range(first, value.rank)]
+    square = reduce_stored(low, "MEAN", same_shape(low, "SQUARE", value.tensor), stored)
+    shifted = same_shape(low, "ADD", square, node.attribute("epsilon", 1e-5))
+    inverse = same_shape(low, "RSQRT", shifted)
+    tensor = low.emit("MUL", [value.tensor, inverse], value.tensor.shape)
+    tensor = _affine(low, value, tensor, node.input(1), "")
+    low.bind(node.outputs[0], tensor, value.permutation)
+
+
+def _mean_variance_norm(low: Lowering, node: Node) -> None:
+    """Lower (x - mean) / (deviation + 1e-9), as the ONNX function says."""
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    stored = [value.stored_axis(axis) for axis in node.attribute("axes", (0, 2, 3))]
+    mean = reduce_stored(low, "MEAN", value.tensor, stored)
+    centred = low.emit("SUB", [value.tensor, mean], value.tensor.shape)
+    variance = reduce_stored(low, "MEAN", same_shape(low, "SQUARE", centred), stored)
+    deviation = same_shape(low, "ADD", same_shape(low, "SQRT", variance), 1e-9)
+    tensor = low.emit("DIV", [centred, deviation], value.tensor.shape)
+    low.bind(node.outputs[0], tensor, value.permutation)
+
+
+def _group_norm(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    data, scale, bias = node.inputs[:3]
+    value = low.value(data)
+    channels, groups = value.shape[1], node.attribute("num_groups", 1)
+    if low.shape(scale) != (channels,):
+        low.refuse(node, f"scale has shape {low.shape(scale)}; opset 21 gives one per channel")
+    order = value.permutation
+    if order[0] != 0 or order[-1] != 1:
+        order = channels_last(value.rank)
+    tensor = low.read(data, order)
+    # (N, spatial..., C) -> (N, area, groups, C / groups)
+    area = math.prod(tensor.shape[1:-1])
+    grouped = low.reshaped(tensor, (tensor.shape[0], area, groups, channels // groups))
+    unit, _, _ = normalise(low, grouped, (1, 3), node.attribute("epsilon", 1e-5))
+    result = low.reshaped(unit, tensor.shape)
+    for op, name in (("MUL", scale), ("ADD", bias)):
+        result = low.emit(op, [result, low.read(name)], result.shape)
+    low.bind(node.outputs[0], result, order)
 
 
 def _channel_operand(low: Lowering, name: str, value: Value) -> Tensor:
@@ -136,7 +185,10 @@ def _lrn(low: Lowering, node: Node) -> None:
 
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "LayerNormalization": _layer_norm,
+    "RMSNormalization": _rms_norm,
+    "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
+    "MeanVarianceNormalization": _mean_variance_norm,
     "BatchNormalization": _batch_norm,
     "LpNormalization": _lp_normalization,
     "LRN": _lrn,

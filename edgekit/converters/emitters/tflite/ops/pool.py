@@ -9,7 +9,9 @@ import numpy as np
 
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
+from edgekit.converters.emitters.tflite.ops.activation import same_shape
 from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
+from edgekit.converters.emitters.tflite.ops.reduce import reduce_stored
 from edgekit.converters.emitters.tflite.ops.spatial import (
     Spatial,
     emit_pool,
@@ -37,7 +39,9 @@ def _pool(low: Lowering, node: Node) -> None:
     if is_max and len(node.outputs) > 1 and node.outputs[1]:
         max_pool_with_indices(low, node, seen)
         return
-    pool = _max_pool if is_max else _average_pool
+    pool = {"MaxPool": _max_pool, "AveragePool": _average_pool, "LpPool": _lp_pool}[node.op_type]
+    if node.op_type == "LpPool" and seen.rank == 3:
+        low.refuse(node, "it has 3 spatial axes; 1 and 2 can be lowered")
     if seen.rank == 3:
         result = _pool_3d(low, node, seen)
     elif seen.rank == 1:
@@ -95,6 +99,32 @@ def average_correction(window: Window, *, count_pad: bool) -> Array | None:
     return np.asarray(area / np.maximum(total, 1), np.float32)
 
 
+def _lp_pool(low: Lowering, node: Node, seen: Spatial) -> Tensor:
+    """Lower (sum |x|^p)^(1/p) as a mean of powers times the window's area."""
+    power = node.attribute("p", 2)
+    tensor = to_power(low, seen.tensor, power)
+    if not seen.window.is_unpadded:
+        tensor = pad_window(low, tensor, seen.window)
+    mean = emit_pool(low, "AVERAGE_POOL_2D", tensor, seen.window, Padding.VALID)
+    total = same_shape(low, "MUL", mean, float(math.prod(seen.window.kernel)))
+    return to_root(low, total, power)
+
+
+def to_power(low: Lowering, tensor: Tensor, power: int) -> Tensor:
+    """Return |x|^power."""
+    if power == 2:
+        return same_shape(low, "SQUARE", tensor)
+    size = same_shape(low, "ABS", tensor)
+    return size if power == 1 else same_shape(low, "POW", size, float(power))
+
+
+def to_root(low: Lowering, tensor: Tensor, power: int) -> Tensor:
+    """Return x^(1 / power) for x >= 0."""
+    if power == 2:
+        return same_shape(low, "SQRT", tensor)
+    return tensor if power == 1 else same_shape(low, "POW", tensor, 1.0 / power)
+
+
 def _pool_3d(low: Lowering, node: Node, seen: Spatial) -> Tensor:
     """Pool (H, W) and then D with two 2-D pools: a maximum or a mean of maxima or means."""
     is_max = node.op_type == "MaxPool"
@@ -136,9 +166,21 @@ def _global_pool(low: Lowering, node: Node) -> None:
     low.bind(node.outputs[0], result, value.permutation, is_non_negative=value.is_non_negative)
 
 
+def _global_lp_pool(low: Lowering, node: Node) -> None:
+    need_dtype(low, node, FLOATS)
+    value = low.value(node.inputs[0])
+    power = node.attribute("p", 2)
+    axes = [value.stored_axis(axis) for axis in range(2, value.rank)]
+    total = reduce_stored(low, "SUM", to_power(low, value.tensor, power), axes)
+    result = to_root(low, total, power)
+    low.bind(node.outputs[0], result, value.permutation, is_non_negative=True)
+
+
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "MaxPool": _pool,
     "AveragePool": _pool,
+    "LpPool": _pool,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
+    "GlobalLpPool": _global_lp_pool,
 }

@@ -10,12 +10,15 @@ from edgekit.converters.emitters.tflite.layout import Permutation, without_axes
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Tensor
 from edgekit.converters.emitters.tflite.ops.activation import same_shape
-from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, need_dtype
+from edgekit.converters.emitters.tflite.ops.elementwise import FLOATS, NUMBERS, need_dtype
 from edgekit.converters.emitters.tflite.ops.shape import integers
 from edgekit.converters.emitters.tflite.schema import TENSOR_TYPES
 from edgekit.converters.emitters.tflite.value import Value
 from edgekit.graph import Node
 from edgekit.tensor import DType
+
+# The largest of two truth values is their "or".
+LOGICAL_REDUCTIONS = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
 
 def reduce_stored(
@@ -36,8 +39,9 @@ def _reduction(op: str, before: str = "", after: str = "") -> Callable[[Lowering
     """Return the lowering of ``after(reduce(before(x)))``."""
 
     def lower(low: Lowering, node: Node) -> None:
-        allowed = (*FLOATS, DType.INT32, DType.INT64) if not (before or after) else FLOATS
-        need_dtype(low, node, allowed)
+        allowed = NUMBERS if not (before or after) else FLOATS
+        logical = LOGICAL_REDUCTIONS.get(op, op)
+        dtype = need_dtype(low, node, allowed if logical == op else (*allowed, DType.BOOL))
         value = low.value(node.inputs[0])
         axes = integers(low, node, 1, "axes")
         if not axes:
@@ -47,7 +51,8 @@ def _reduction(op: str, before: str = "", after: str = "") -> Callable[[Lowering
         keep = bool(node.attribute("keepdims", 1))
         tensor = same_shape(low, before, value.tensor) if before else value.tensor
         stored = [value.stored_axis(axis) for axis in axes]
-        tensor = reduce_stored(low, op, tensor, stored, keep_dims=keep)
+        kernel = logical if dtype is DType.BOOL else op
+        tensor = reduce_stored(low, kernel, tensor, stored, keep_dims=keep)
         tensor = same_shape(low, after, tensor) if after else tensor
         low.bind(node.outputs[0], tensor, _order_after(value, axes, keep))
 
@@ -80,8 +85,6 @@ def _log_sum_exp(low: Lowering, node: Node) -> None:
 
 def _arg_extreme(low: Lowering, node: Node) -> None:
     need_dtype(low, node, (*FLOATS, DType.INT32))
-    if node.attribute("select_last_index", 0):
-        low.refuse(node, "select_last_index=1; TFLite returns the first index")
     value = low.value(node.inputs[0])
     axis = node.attribute("axis", 0) % value.rank
     keep = bool(node.attribute("keepdims", 1))
@@ -91,7 +94,14 @@ def _arg_extreme(low: Lowering, node: Node) -> None:
     kept = [size if place != stored else 1 for place, size in enumerate(value.tensor.shape)]
     where = np.array(stored, np.int32)
     options = {"output_type": TENSOR_TYPES[DType.INT64]}
-    tensor = low.emit(op, [value.tensor, where], shape, options, dtype=DType.INT64)
+    source = value.tensor
+    takes_last = bool(node.attribute("select_last_index", 0))
+    if takes_last:  # the kernel returns the first of equal elements
+        source = low.emit("REVERSE_V2", [source, np.array([stored], np.int32)], source.shape)
+    tensor = low.emit(op, [source, where], shape, options, dtype=DType.INT64)
+    if takes_last:
+        end = np.array(value.shape[axis] - 1, np.int64)
+        tensor = low.emit("SUB", [end, tensor], shape)
     tensor = low.reshaped(tensor, kept) if keep else tensor
     low.bind(node.outputs[0], tensor, _order_after(value, [axis], keep))
 
