@@ -52,8 +52,8 @@ Many tests use element types that TFLite's kernels do not take (float16, float64
 16-bit integers, strings), so an operator that is refused there may well run in float32.
 "{several}" are operators that ONNX defines as functions, written out in other operators.
 
-{passed} passed and {refused} refused of {total}; {running} of {operators} operators pass at least one
-test.
+{passed} passed and {refused} refused of {total}; {running} of {operators} operators pass at
+least one test.
 
 | operator | passed | refused | main reason of refusal |
 | --- | --: | --: | --- |
