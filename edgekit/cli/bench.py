@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
-from edgekit.runtimes.bench import BenchOptions, BenchResult, bench
+from edgekit.pipeline.check import why_not_here
+from edgekit.runtimes.bench import BenchOptions, BenchReport, BenchResult, bench
 from edgekit.runtimes.options import HINTS
+from edgekit.runtimes.plain import is_model_file
 
 EXAMPLE = """example:
   edgekit bench model.edgekit --threads 2 --seconds 10
@@ -57,6 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             progress=stage,
         )
     facts = report.to_json()
+    facts["skipped"] += _not_run(report, arguments)
     console.json(facts)
     threads = arguments.threads or "the engine's own number of"
     console.line(f"{facts['machine']}, {facts['cpus']} CPUs, {threads} threads; times in ms\n")
@@ -69,9 +73,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             [_row(result) for result in report.results],
         )
     )  # fmt: skip
-    for line in report.skipped:
+    for line in facts["skipped"]:
         console.line(f"not measured: {line}")
     return 0
+
+
+def _not_run(report: BenchReport, arguments: argparse.Namespace) -> list[str]:
+    """Return a line for each artifact that nothing here runs."""
+    if arguments.artifact or is_model_file(arguments.source):
+        return []
+    ran = {result.artifact for result in report.results}
+    return [
+        f"{item.name}: {why_not_here(item.format) or 'its runtime was not asked for'}"
+        for item in Bundle.open(arguments.source).artifacts
+        if item.name not in ran
+    ]
 
 
 def _row(result: BenchResult) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
 from edgekit.errors import UsageError
 from edgekit.preprocess import Preprocess
-from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.pipeline import Built, Check, ConversionResult
@@ -86,7 +85,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with console.progress() as stage:
         result = convert(
             arguments.model,
-            targets=[_with_precision(target, arguments) for target in arguments.target],
+            targets=[options.target_in(text, arguments.precision) for text in arguments.target],
             output=output,
             shapes=options.collect_shapes(arguments.shape),
             preprocess=_read_preprocess(arguments.preprocess or []),
@@ -107,10 +106,6 @@ def _check_output(output: Path) -> None:
 
     if output.exists() and not is_bundle(output):
         raise UsageError(f"{output} is there and is not a bundle; give another --output")
-
-
-def _with_precision(target: Target, arguments: argparse.Namespace) -> Target:
-    return target.with_precision(arguments.precision) if arguments.precision else target
 
 
 def _read_preprocess(texts: Sequence[str]) -> dict[str, Preprocess]:

@@ -72,9 +72,16 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-def target(text: str) -> Target:
-    """Return the target ``NAME`` or ``NAME:PRECISION``."""
-    return pick_target(text)
+def target(text: str) -> str:
+    """Return the text of a target, ``NAME`` or ``NAME:PRECISION``, that can be made."""
+    pick_target(text)
+    return text
+
+
+def target_in(text: str, precision: str | None) -> Target:
+    """Return the target, in this precision unless the text names one itself."""
+    picked = pick_target(text)
+    return picked if precision is None or ":" in text else picked.with_precision(precision)
 
 
 def target_help() -> str:
