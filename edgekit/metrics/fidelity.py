@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from edgekit.errors import ShapeError, UsageError
-from edgekit.metrics.base import MeanMetric
+from edgekit.metrics.base import Array, MeanMetric
 from edgekit.metrics.tensors import cosine
 
 _MOST_DB = 100.0
 
 
 class MeanCosine(MeanMetric):
-    """Mean cosine between what the model gave and what is right; see ``tensors.cosine``."""
+    """Mean cosine between what the model gave and what is right; see ``tensors.cosine``.
+
+    A sample is a tensor, or several by name, whose cosines are averaged.
+    """
 
     kind = "tensor"
 
     def _score(self, actual: Any, expected: Any) -> float:
-        return cosine(np.asarray(actual), np.asarray(expected))
+        one, right = _by_name(actual), _by_name(expected)
+        if one.keys() != right.keys():
+            raise ShapeError(f"outputs {', '.join(one)} against {', '.join(right)}")
+        return float(np.mean([cosine(one[name], right[name]) for name in one]))
 
 
 class MeanPsnr(MeanMetric):
@@ -48,7 +55,7 @@ class MeanPsnr(MeanMetric):
         self.peak = peak
 
     def _score(self, actual: Any, expected: Any) -> float:
-        one, right = np.asarray(actual), np.asarray(expected)
+        one, right = _only(actual), _only(expected)
         if one.shape != right.shape:
             raise ShapeError(f"a picture of {one.shape} against one of {right.shape}")
         peak = self.peak or (255.0 if right.dtype.kind in "iu" else 1.0)
@@ -59,3 +66,16 @@ class MeanPsnr(MeanMetric):
         if mean_square == 0:
             return _MOST_DB
         return min(_MOST_DB, 10 * math.log10(peak * peak / mean_square))
+
+
+def _by_name(given: Any) -> dict[str, Array]:
+    if isinstance(given, Mapping):
+        return {str(name): np.asarray(value) for name, value in given.items()}
+    return {"": np.asarray(given)}
+
+
+def _only(given: Any) -> Array:
+    tensors = _by_name(given)
+    if len(tensors) != 1:
+        raise UsageError(f"the outputs {', '.join(tensors)} are not one picture; say which counts")
+    return next(iter(tensors.values()))

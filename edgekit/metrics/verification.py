@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,22 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError, UsageError
 from edgekit.metrics.base import Counts, Metric
 
-# Similarities are counted in bins this wide, so that a million pairs need no more memory.
-_BINS = 1 << 18
+# Similarities are counted in bins, 3e-5 wide, so that a million pairs need no more memory.
+_BINS = 1 << 16
 _ROWS = 512
+_MOST_KEPT = 2048  # samples whose pairs are kept for the next draw: 2 million, 40 MB
 
 Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some pairs: their two samples, the bin of their similarity, and whether one person's."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    bins: NDArray[np.int32]
+    is_same: NDArray[np.bool_]
 
 
 class _Pairs(Metric):
@@ -29,6 +41,7 @@ class _Pairs(Metric):
     def __init__(self) -> None:
         self._embeddings: list[NDArray[np.float32]] = []
         self._identities: list[Hashable] = []
+        self._kept: list[_Block] = []
 
     @property
     def count(self) -> int:
@@ -84,20 +97,35 @@ class _Pairs(Metric):
         usable = np.isfinite(norm) and norm > 0
         self._embeddings.append(embedding / norm if usable else np.zeros_like(embedding))
         self._identities.append(expected)
+        self._kept = []
 
     def _histograms(self, weights: Weights) -> tuple[Weights, Weights]:
-        embeddings, labels = np.stack(self._embeddings), _numbered(self._identities)
         false, true = np.zeros(_BINS), np.zeros(_BINS)
-        for start in range(0, len(labels), _ROWS):
-            rows = slice(start, start + _ROWS)
-            similar = _similarities(embeddings, rows)
-            bins = np.clip((similar + 1) * (_BINS / 2), 0, _BINS - 1).astype(np.int64)
-            index = np.arange(len(labels))
-            pairs = weights[rows, None] * weights[None] * (index[rows, None] < index[None])
-            is_same = labels[rows, None] == labels[None]
-            true += np.bincount(bins[is_same], pairs[is_same], minlength=_BINS)
-            false += np.bincount(bins[~is_same], pairs[~is_same], minlength=_BINS)
+        for block in self._kept or self._blocks():
+            pairs = weights[block.first] * weights[block.second]
+            every = np.bincount(block.bins, pairs, minlength=_BINS)
+            own = np.bincount(block.bins, pairs * block.is_same, minlength=_BINS)
+            true += own
+            false += every - own
         return false, true
+
+    def _blocks(self) -> Iterator[_Block]:
+        embeddings, labels = np.stack(self._embeddings), _numbered(self._identities)
+        keeps = len(labels) <= _MOST_KEPT
+        for start in range(0, len(labels), _ROWS):
+            similar = _similarities(embeddings, slice(start, start + _ROWS))
+            rows = np.arange(start, start + len(similar))
+            first, second = np.nonzero(np.arange(len(labels)) > rows[:, None])
+            bins = np.clip((similar[first, second] + 1) * (_BINS / 2), 0, _BINS - 1)
+            block = _Block(
+                (first + start).astype(np.int32),
+                second.astype(np.int32),
+                bins.astype(np.int32),
+                labels[first + start] == labels[second],
+            )
+            if keeps:
+                self._kept.append(block)
+            yield block
 
 
 class EqualErrorRate(_Pairs):
