@@ -10,36 +10,29 @@ from __future__ import annotations
 import functools
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from litert_runs import RESOLVERS, run_artifact
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from edgekit.artifact import Artifact
 from edgekit.converters.emitters.tflite import emit
 from edgekit.converters.onnx_model import graph_from_bytes
 from edgekit.converters.passes import simplify
 from edgekit.errors import EdgeKitError, UnsupportedOperatorError
 from edgekit.target import TARGETS
 
-Tensors = Mapping[str, NDArray[Any]]
-
 PASSED, REFUSED, NOT_APPLICABLE, WRONG = "passed", "refused", "not applicable", "wrong"
 # The ONNX project compares with rtol 1e-3 and atol 1e-7; a float32 sum of a few hundred terms
 # near 1 that cancels to about 0 is off by 1e-6 in any other order of summation.
 RTOL, ATOL = 1e-3, 1e-5
 SEVERAL_NODES = "(several nodes)"
-RESOLVERS = {
-    "XNNPACK": OpResolverType.AUTO,
-    "plain kernels": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-}
 
 
 @dataclass(frozen=True)
@@ -170,34 +163,6 @@ def _judge_refusal(error: EdgeKitError) -> tuple[str, str]:
     if error.code == EdgeKitError.code:
         return WRONG, f"a refusal without a code of its own: {error!r}"
     return REFUSED, str(error)
-
-
-def run_artifact(
-    folder: Path,
-    artifact: Artifact,
-    feeds: Tensors,
-    *,
-    resolver: OpResolverType = OpResolverType.AUTO,
-) -> dict[str, NDArray[Any]]:
-    """Run an emitted file in LiteRT; inputs and outputs are in ONNX's order of axes."""
-    interpreter = Interpreter(
-        str(folder / artifact.files["model"]),
-        num_threads=1,
-        experimental_op_resolver_type=resolver,
-    )
-    interpreter.allocate_tensors()
-    stored = {}
-    for spec in artifact.inputs:
-        array = feeds[spec.name]
-        moved = array.transpose(spec.permutation) if spec.permutation else array
-        stored[spec.name] = np.ascontiguousarray(moved).reshape(moved.shape)
-    results = interpreter.get_signature_runner()(**stored)
-    return {
-        spec.name: results[spec.name].transpose(np.argsort(spec.permutation))
-        if spec.permutation
-        else results[spec.name]
-        for spec in artifact.outputs
-    }
 
 
 def difference(got: NDArray[Any], wanted: NDArray[Any]) -> str:
