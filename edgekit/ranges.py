@@ -18,6 +18,11 @@ from edgekit.errors import CalibrationError
 SCHEMA_VERSION = 1
 MAX_FILE_SIZE = 256 * 1024 * 1024
 
+# What reading any JSON as a ranges file can raise.
+_MALFORMED = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -127,7 +132,7 @@ class Ranges:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except CalibrationError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except _MALFORMED as error:
             raise CalibrationError(f"{path} is not a ranges file: {error!r}") from error
 
     def to_json(self) -> dict[str, Any]:
