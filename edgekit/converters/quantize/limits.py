@@ -1,0 +1,41 @@
+"""Layers that a target computes faster in float than in integers."""
+
+from __future__ import annotations
+
+import math
+
+from edgekit.converters.quantize.operators import weight_of
+from edgekit.converters.quantize.scheme import Scheme
+from edgekit.graph import Graph, Node
+
+MIN_TENSORRT_GEMM = 16
+"""Below it in depth or width TensorRT's integer product does not pay.
+
+Source: NVIDIA Model Optimizer, ONNX quantization, exclusion of small GEMM and of GEMV.
+"""
+
+
+def refused_by(graph: Graph, scheme: Scheme) -> dict[str, str]:
+    """Return, by node name, why the scheme's target does better with it in float."""
+    if scheme.format != "tensorrt":
+        return {}
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op_type in ("Gemm", "MatMul"):
+            reason = _small_product(node, graph)
+            if reason:
+                found[node.name] = reason
+    return found
+
+
+def _small_product(node: Node, graph: Graph) -> str:
+    weight = graph.initializers.get(weight_of(node, graph))
+    if weight is not None and weight.ndim == 2 and min(weight.shape) < MIN_TENSORRT_GEMM:
+        rows, columns = weight.shape
+        return f"a {rows} x {columns} product is too small for TensorRT's integer kernels"
+    spec = graph.values.get(node.outputs[0])
+    if weight is None or spec is None or not spec.is_static:
+        return ""
+    if math.prod(spec.static_shape[:-1]) == 1:
+        return "one row times a matrix: TensorRT reads the weights and computes nothing"
+    return ""

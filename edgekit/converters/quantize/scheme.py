@@ -1,0 +1,94 @@
+"""What each target wants of a quantized model.
+
+To add a scheme: one line in ``SCHEMES``. Where its Q/DQ pairs lie is a function of
+``placement.PLACEMENTS``; the TFLite emitter writes integers and needs none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.errors import UsageError
+from edgekit.tensor import DType
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How one target stores and computes a quantized model.
+
+    Args:
+        format: Format of the artifact, one of ``artifact.FORMATS``.
+        precision: As the user spells it: ``"int8"``, ``"w8a16"``, ``"w8"``.
+        activations: Their type where they are written; None where they stay float.
+        placement: Name in ``placement.PLACEMENTS`` of where Q/DQ pairs lie.
+        symmetric: Whether every zero point of an activation is 0.
+        bias: Whether a layer's bias is written as int32 at input scale x weight scale.
+        float_weights: Whether weights stay float32 in the file, in front of their own pair.
+        opset: Newest operator set that the target's oldest release reads; None for any.
+        summary: One line for help texts.
+
+    Sources: OpenVINO and ONNX Runtime, measured (docs/quantization.md); LiteRT 8-bit
+    quantization specification; TensorRT developer guide, "Working with quantized types".
+    """
+
+    format: str
+    precision: str
+    activations: DType | None
+    placement: str = ""
+    symmetric: bool = False
+    bias: bool = False
+    float_weights: bool = False
+    opset: int | None = None
+    summary: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name, such as ``"openvino-int8"``."""
+        return f"{self.format}-{self.precision}"
+
+    @property
+    def is_weight_only(self) -> bool:
+        """Whether activations stay float."""
+        return self.activations is None
+
+
+SCHEMES: dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme(
+            "openvino", "int8", DType.UINT8, "flow",
+            summary="uint8 activations at the inputs of layers, int8 flows between them",
+        ),
+        Scheme(
+            "onnx", "int8", DType.UINT8, "everywhere", bias=True,
+            summary="uint8 activations around every operator that has an integer kernel",
+        ),
+        Scheme("tflite", "int8", DType.INT8, summary="int8 kernels of LiteRT"),
+        Scheme(
+            "tensorrt", "int8", DType.INT8, "inputs", symmetric=True, float_weights=True, opset=17,
+            summary="symmetric int8 at the inputs of layers",
+        ),
+        Scheme("tflite", "w8a16", DType.INT16, symmetric=True, summary="int16 activations"),
+        Scheme("tflite", "w8", None, summary="int8 weights, float activations"),
+        Scheme("onnx", "w8", None, "weights", summary="int8 weights in the file, float compute"),
+        Scheme("openvino", "w8", None, "weights", summary="int8 weights, float compute"),
+    )
+}  # fmt: skip
+
+
+def pick_scheme(format: str, precision: str = "int8") -> Scheme:
+    """Return the scheme of a target's format.
+
+    Raises:
+        UsageError: The format has no such precision; the message lists those it has.
+    """
+    scheme = SCHEMES.get(f"{format}-{precision}")
+    if scheme is not None:
+        return scheme
+    known = [item.precision for item in SCHEMES.values() if item.format == format]
+    if not known:
+        formats = sorted({item.format for item in SCHEMES.values()})
+        raise UsageError(f"format {format!r} has no quantized form; choose {', '.join(formats)}")
+    raise UsageError(
+        f"{format} cannot be quantized as {precision!r}; it can be: {', '.join(known)}"
+    )

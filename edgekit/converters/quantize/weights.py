@@ -1,0 +1,97 @@
+"""Weights as integers: symmetric, one scale per output channel.
+
+Source: LiteRT 8-bit quantization specification (weights in [-127, 127], zero point 0).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.graph import Array
+from edgekit.quantization import Quantization
+from edgekit.quantized import Code
+from edgekit.tensor import DType
+
+WEIGHT_MAX = 127
+MAX_BIAS = 2.0**30
+"""Largest |bias| in steps of input scale x weight scale: half of int32, room for the sum."""
+
+
+def weight_code(
+    weight: Array,
+    axis: int | None,
+    *,
+    bias: Array | None = None,
+    input_scale: float | None = None,
+) -> Code:
+    """Return the code of a layer's weights: scale = max|w| / 127 per channel.
+
+    A channel of zeros gets the largest scale of the tensor, which is always safe. A channel so
+    small that its bias would not fit into int32 gets the smallest scale at which it does.
+
+    Args:
+        weight: float32.
+        axis: Axis of the output channels; None for one scale for all.
+        bias: float32 of shape (channels,), as the layer adds it.
+        input_scale: Scale of the layer's input.
+    """
+    largest = np.abs(weight).max(initial=0.0)
+    if axis is None:
+        peaks = np.asarray([largest], np.float64)
+    else:
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        peaks = np.abs(weight).max(axis=others, initial=0.0).astype(np.float64)
+    peaks[peaks == 0] = largest if largest > 0 else 1.0
+    scales = peaks / WEIGHT_MAX
+    if bias is not None and input_scale is not None:
+        needed = np.abs(bias.reshape(-1).astype(np.float64)) / (input_scale * MAX_BIAS)
+        if axis is None:
+            scales = np.maximum(scales, needed.max(initial=0.0))
+        elif needed.size in (1, scales.size):
+            scales = np.maximum(scales, needed)
+    # float32 is what every format stores; a subnormal scale has no reciprocal there.
+    stored = np.maximum(scales.astype(np.float32), np.float32(1e-30))
+    return Code(
+        DType.INT8,
+        Quantization(tuple(float(s) for s in stored), (0,) * stored.size, axis),
+    )
+
+
+def to_integers(value: Array, code: Code) -> Array:
+    """Return the integers of a constant, half away from none: ties go to even.
+
+    Weights stay within [-127, 127], a symmetric code's limits; activations use all codes.
+
+    Source: ONNX operator QuantizeLinear-19.
+    """
+    scale, zero_point = spread(code, value.ndim)
+    low, high = integer_limits(code)
+    steps = np.rint(value.astype(np.float64) / scale) + zero_point
+    return np.clip(steps, low, high).astype(code.dtype.to_numpy())
+
+
+def to_reals(integers: Array, code: Code) -> Array:
+    """Return the float32 values that integers stand for."""
+    scale, zero_point = spread(code, integers.ndim)
+    return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+
+def integer_limits(code: Code) -> tuple[int, int]:
+    """Return the smallest and largest integer of a code."""
+    info = np.iinfo(code.dtype.to_numpy())
+    if code.quantization.is_symmetric and code.dtype in (DType.INT8, DType.INT16):
+        return -int(info.max), int(info.max)
+    return int(info.min), int(info.max)
+
+
+def spread(code: Code, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and zero point shaped to broadcast against a tensor of that rank."""
+    quantization = code.quantization
+    scale = np.asarray(quantization.scale, np.float64)
+    zero_point = np.asarray(quantization.zero_point, np.float64)
+    if quantization.axis is None:
+        return scale.reshape(()), zero_point.reshape(())
+    shape = [1] * rank
+    shape[quantization.axis] = scale.size
+    return scale.reshape(shape), zero_point.reshape(shape)
