@@ -32,9 +32,8 @@ TFLITE = pick_scheme("tflite")
 
 
 def quantized(graph: Graph, *, keep: tuple[str, ...] = ()) -> QuantizedGraph:
-    return quantize(
-        graph, minmax_ranges(graph, noise(graph)), TFLITE, keep_float=how.get("keep", [])
-    )
+    ranges = minmax_ranges(graph, noise(graph))
+    return quantize(graph, ranges, TFLITE, keep_float=keep)
 
 
 @dataclass(frozen=True)
