@@ -113,7 +113,7 @@ def convert(
             labels=class_names,
             folder=folder,
         )
-    notes = tuple(item.note for item in built if item.note)
+    notes = (*(item.note for item in built if item.note), *proof.notes)
     return ConversionResult(bundle, tuple(built), proof.checks, notes)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgekit.artifact import Artifact
 from edgekit.bundle import (
+    DEFAULT_TOLERANCES,
     Bundle,
     Golden,
     GoldenFiles,
@@ -19,6 +20,7 @@ from edgekit.bundle import (
     pack_golden,
     write_bundle,
 )
+from edgekit.bundle.tolerance import Tolerances
 from edgekit.converters.emitters.facts import LABELS, PREPROCESS
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
@@ -47,10 +49,14 @@ class Proof:
     Args:
         checks: By artifact name.
         goldens: Samples to replay, each with the source's outputs.
+        tolerances: How far artifacts may be from them.
+        notes: What a reader should know, one line each.
     """
 
     checks: Mapping[str, Check]
     goldens: Sequence[tuple[Sample, Mapping[str, Array]]] = ()
+    tolerances: Tolerances = field(default_factory=lambda: DEFAULT_TOLERANCES)
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(path: str | Path | None) -> tuple[str, ...]:
@@ -130,6 +136,7 @@ def write_model_bundle(
         preprocess=preprocess,
         labels=tuple(labels),
         goldens=tuple(goldens),
+        tolerances=proof.tolerances,
         parity=tuple(
             figures for name, check in proof.checks.items() for figures in check.to_parity(name)
         ),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.artifact import Artifact
-from edgekit.bundle import DEFAULT_TOLERANCES, Parity, Status, utc_now
+from edgekit.bundle import Parity, Status, Tolerance, utc_now
 from edgekit.errors import GateError
-from edgekit.graph import Array
+from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
@@ -59,27 +59,6 @@ class Check:
         )
 
 
-class Reference:
-    """The source model under ONNX Runtime; each sample is run once.
-
-    Args:
-        model: The source file.
-    """
-
-    def __init__(self, model: Path) -> None:
-        self._model = model
-        self._known: dict[int, tuple[Sample, dict[str, Array]]] = {}
-
-    def __call__(self, sample: Sample) -> dict[str, Array]:
-        """Return the source's outputs by name."""
-        from edgekit.converters.evaluate import run_model
-
-        if id(sample) not in self._known:
-            outputs = run_model(self._model, sample.tensors, optimize=True)
-            self._known[id(sample)] = (sample, outputs)
-        return self._known[id(sample)][1]
-
-
 def native_runtime(artifact_format: str) -> str | None:
     """Return the runtime that is made for the format; None where EdgeKit has none yet."""
     return next(
@@ -113,7 +92,7 @@ def open_emitted(
     return session_class.open(artifact, files, preprocess=fused, reason="verifying")
 
 
-def check_artifact(
+def measure(
     artifact: Artifact,
     folder: Path,
     *,
@@ -121,7 +100,7 @@ def check_artifact(
     reference: Reference,
     preprocess: Mapping[str, Preprocess],
 ) -> Check:
-    """Return how the artifact compares with the source on these samples.
+    """Return how far the artifact is from the source on these samples, judged by nobody yet.
 
     Args:
         artifact: What was emitted.
@@ -131,7 +110,6 @@ def check_artifact(
         preprocess: Preprocessing by input name.
 
     Raises:
-        GateError: It runs, and its numbers are not the source's.
         EngineError: Its own runtime refuses it.
     """
     reason = why_not_here(artifact.format)
@@ -142,21 +120,27 @@ def check_artifact(
             compare_outputs(session.run(sample.feed(artifact)), reference(sample))
             for sample in samples
         )
-        check = Check(
+        return Check(
             Status("verified"),
             outputs,
             session.runtime,
             session.version,
             session.inference_precision,
         )
-    tolerance = DEFAULT_TOLERANCES[artifact.precision][BACKEND]
-    bad = [item for item in outputs if not item.is_within(tolerance)]
+
+
+def judge(name: str, check: Check, tolerance: Tolerance) -> None:
+    """Refuse an artifact whose numbers are not the source's.
+
+    Raises:
+        GateError: They are not; the message names the output.
+    """
+    bad = [item for item in check.outputs if not item.is_within(tolerance)]
     if bad:
         raise GateError(
-            f"{artifact.name} under {check.runtime} {check.version} gives other numbers than the "
-            f"source: output {bad[0].name!r} has cosine {bad[0].cosine:.6f} and relative error "
-            f"{bad[0].relative_error:.1e} (allowed: {tolerance.cosine_min} and "
-            f"{tolerance.relative_error_max:.0e}); nothing was written. To find the operator: "
+            f"{name} under {check.runtime} {check.version} gives other numbers than the source: "
+            f"output {bad[0].name!r} has cosine {bad[0].cosine:.6f} and relative error "
+            f"{bad[0].relative_error:.1e} (allowed: {tolerance.cosine_min:.6g} and "
+            f"{tolerance.relative_error_max:.1g}); nothing was written. To find the operator: "
             "convert with --no-verify, then run edgekit compare; and please report it"
         )
-    return check

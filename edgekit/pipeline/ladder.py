@@ -18,12 +18,12 @@ from edgekit.graph import Array, Graph
 from edgekit.pipeline.build import emit, load_source
 from edgekit.pipeline.check import (
     BACKEND,
-    Reference,
     native_runtime,
     open_emitted,
     why_not_here,
 )
 from edgekit.pipeline.progress import Progress, ignore
+from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample, noise_samples
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes.base import Session

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgekit.bundle import Status
+from edgekit.bundle import DEFAULT_TOLERANCES, Status, Tolerance
 from edgekit.graph import Graph
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import Proof
-from edgekit.pipeline.check import Check, Reference, check_artifact
+from edgekit.pipeline.check import BACKEND, Check, judge, measure
+from edgekit.pipeline.half import rounding_figures, widened
 from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample, noise_samples, sample_from_file
 from edgekit.preprocess import Preprocess
 from edgekit.tensor import TensorSpec
@@ -52,25 +54,65 @@ def prove(
     feeds = [sample.tensors for sample in samples.of(graph.inputs)]
     check_step("simplify", source, graph, feeds=feeds)
 
-    reference = Reference(model)
+    judged = _Judge(Reference(model))
     checks: dict[str, Check] = {}
     for item in built:
         progress(f"check {item.artifact.name}")
-        checks[item.artifact.name] = check_artifact(
+        tried = [*samples.of(item.graph.inputs), *own]
+        check = measure(
             item.artifact,
             item.folder,
-            samples=[*samples.of(item.graph.inputs), *own],
-            reference=reference,
+            samples=tried,
+            reference=judged.reference,
             preprocess=preprocess,
         )
+        judged.judge(item, check, tried)
+        checks[item.artifact.name] = check
     kept = own or samples.of(strictest.inputs)[:1]
-    return Proof(checks, [(sample, reference(sample)) for sample in kept])
+    goldens = [(sample, judged.reference(sample)) for sample in kept]
+    return Proof(checks, goldens, judged.tolerances, tuple(judged.notes))
 
 
 def claim_nothing(built: Sequence[Built]) -> Proof:
     """Return the proof of a conversion that ran nothing."""
     status = Status("unverified", "converted with --no-verify")
     return Proof({item.artifact.name: Check(status) for item in built})
+
+
+class _Judge:
+    """Holds artifacts to their tolerance, which is measured where float16 needs more.
+
+    Args:
+        reference: The source.
+
+    Attributes:
+        tolerances: For the manifest.
+        notes: Which of them are wider than usual, and why.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.tolerances: dict[str, Mapping[str, Tolerance]] = dict(DEFAULT_TOLERANCES)
+        self.notes: list[str] = []
+
+    def judge(self, item: Built, check: Check, samples: Sequence[Sample]) -> None:
+        precision = item.artifact.precision
+        is_usual = all(
+            output.is_within(self.tolerances[precision][BACKEND]) for output in check.outputs
+        )
+        if precision == "fp16" and not is_usual:
+            self._widen(item, samples)
+        judge(item.artifact.name, check, self.tolerances[precision][BACKEND])
+
+    def _widen(self, item: Built, samples: Sequence[Sample]) -> None:
+        figures = rounding_figures(item.graph, samples, self.reference)
+        wide = {name: widened(usual, figures) for name, usual in self.tolerances["fp16"].items()}
+        self.tolerances["fp16"] = wide
+        self.notes.append(
+            f"{item.artifact.name}: float16 weights alone move the outputs by up to "
+            f"{max(output.relative_error for output in figures):.0%} of their range (cosine "
+            f"{min(output.cosine for output in figures):.5f}); check your own metric, or use fp32"
+        )
 
 
 def _strictest(built: Sequence[Built]) -> Graph:
