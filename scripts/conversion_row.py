@@ -82,7 +82,7 @@ def make_row(subject: Subject, folder: Path) -> dict[str, object]:
     feeds = [subject.inputs(model, seed=seed) for seed in SEEDS]
     nodes = len(model.graph.node)
     del model
-    references = run_onnx(path, feeds)
+    references = [subject.judge(outputs) for outputs in run_onnx(path, feeds)]
     pairs = list(zip(feeds, references, strict=True))
     outcomes = {}
     for target in TARGETS:

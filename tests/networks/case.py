@@ -25,6 +25,7 @@ class NetworkCase:
         highest: Input name to the exclusive upper bound of its integers (vocabulary size).
         shapes: Sizes to fix at conversion, by input; for a model with dynamic ones.
         notes: What in it is hard, or what tolerance it needs and why.
+        judged: Outputs that are held against ONNX Runtime; empty for all.
         constant: Whether its outputs hardly depend on its input by design.
     """
 
@@ -35,6 +36,7 @@ class NetworkCase:
     highest: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: str = ""
+    judged: tuple[str, ...] = ()
     constant: bool = False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Subject:
         source: The case that builds it, or its file.
         highest: See ``NetworkCase``.
         shapes: Sizes to fix at conversion, by input.
+        judged: See ``NetworkCase``.
         notes: What in it is hard.
     """
 
@@ -34,6 +35,7 @@ class Subject:
     source: NetworkCase | Path
     highest: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
     notes: str = ""
 
     def write(self, folder: Path) -> Path:
@@ -54,6 +56,10 @@ class Subject:
                 return {graph_inputs(model)[0].name: picture}
         return sample_inputs(model, seed=seed, highest=self.highest, shapes=self.shapes)
 
+    def judge(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Return the outputs that a conversion must reproduce."""
+        return {name: outputs[name] for name in self.judged or outputs}
+
     def shape_arguments(self) -> list[str]:
         """Return the ``--shape`` options of the command line."""
         return [
@@ -67,7 +73,14 @@ def all_subjects() -> Iterator[Subject]:
     """Yield every network: those built here, then the trained ones that are present."""
     for case in NETWORKS.values():
         yield Subject(
-            case.name, case.family, case.size, case, case.highest, case.shapes, case.notes
+            name=case.name,
+            family=case.family,
+            size=case.size,
+            source=case,
+            highest=case.highest,
+            shapes=case.shapes,
+            judged=case.judged,
+            notes=case.notes,
         )
     for name, path in REAL_MODELS.items():
         yield Subject(name, "trained", "small", path, shapes=_open_shapes(name, path))
