@@ -66,13 +66,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.line(f"{facts['machine']}, {facts['cpus']} CPUs, {threads} threads; times in ms\n")
     console.table(
         Table(
-            (
-                "artifact", "runtime", ">median", ">p90", ">p99", ">per s",
-                ">load", ">first", ">memory", ">size",
-            ),
-            [_row(result) for result in report.results],
+            ("artifact", "runtime", ">median", ">p90", ">p99", ">per s"),
+            [_speed_row(result) for result in report.results],
         )
-    )  # fmt: skip
+    )
+    console.table(
+        Table(
+            ("artifact", "runtime", ">load", ">first", ">memory", ">size"),
+            [_cost_row(result) for result in report.results],
+        )
+    )
     for line in facts["skipped"]:
         console.line(f"not measured: {line}")
     return 0
@@ -90,23 +93,25 @@ def _not_run(report: BenchReport, arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _row(result: BenchResult) -> tuple[str, ...]:
-    footprint = result.footprint
-    costs = ("", "", "")
-    if footprint is not None:
-        costs = (
-            f"{footprint.load_ms:.0f}",
-            f"{footprint.first_inference_ms:.1f}",
-            f"{footprint.peak_memory_mb:.0f} MB",
-        )
+def _speed_row(result: BenchResult) -> tuple[str, ...]:
+    latency = result.latency
+    times = (latency.median_ms, latency.p90_ms, latency.p99_ms)
     return (
         result.artifact,
         f"{result.runtime} {result.version}",
-        f"{result.latency.median_ms:.3f}",
-        f"{result.latency.p90_ms:.3f}",
-        f"{result.latency.p99_ms:.3f}",
+        *(f"{time_ms:.3f}" for time_ms in times),
         f"{result.throughput_per_s:.0f}",
-        *costs,
+    )
+
+
+def _cost_row(result: BenchResult) -> tuple[str, ...]:
+    cost = result.footprint
+    return (
+        result.artifact,
+        f"{result.runtime} {result.version}",
+        "" if cost is None else f"{cost.load_ms:.0f}",
+        "" if cost is None else f"{cost.first_inference_ms:.1f}",
+        "" if cost is None else f"{cost.peak_memory_mb:.0f} MB",
         human_bytes(result.size_bytes),
     )
 

@@ -8,7 +8,9 @@ The answer goes to stdout, progress and errors to stderr.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,7 +54,7 @@ class Console:
     def line(self, text: str = "") -> None:
         """Print one line of the answer; nothing in JSON mode."""
         if not self.json_only:
-            print(text)
+            print(_fitted(text))
 
     def note(self, text: str) -> None:
         """Print one line beside the answer, on stderr."""
@@ -137,7 +139,7 @@ def _print_rich(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
+    shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left")
     shown.title = table.title or None
     for title in table.columns:
         right = title.startswith(">")
@@ -149,7 +151,25 @@ def _print_rich(table: Table) -> None:
         )
     for row in table.rows:
         shown.add_row(*map(Text, row))
-    RichConsole(highlight=False).print(shown)
+    RichConsole(highlight=False).print(shown, "")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``"1 file"`` or ``"2 files"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _fitted(text: str) -> str:
+    """Return the text with its long lines broken at words, where a person reads it."""
+    width = shutil.get_terminal_size().columns
+    if len(text) <= width or not sys.stdout.isatty():
+        return text
+    return "\n".join(
+        textwrap.fill(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.split("\n")
+    )
 
 
 def human_bytes(count: int) -> str:

@@ -7,8 +7,9 @@ import argparse
 from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console, Table
+from edgekit.cli.console import Console, Table, counted
 from edgekit.errors import VerificationError
+from edgekit.pipeline.check import why_not_here
 from edgekit.runtimes.parity import FAILED, PASSED, SKIPPED, Replay, verify_bundle
 
 WORDS = {PASSED: "passed", FAILED: "FAILED", SKIPPED: "unverified"}
@@ -37,7 +38,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "replays": [replay.to_json() for replay in replays],
         }
     )
-    console.line(f"{len(paths)} files match their hash, {len(bundle.goldens())} goldens replayed\n")
+    files, goldens = counted(len(paths), "file"), counted(len(bundle.manifest.goldens), "golden")
+    console.line(f"{files} compared with their hash, {goldens} replayed\n")
     console.table(
         Table(
             ("artifact", "runtime", "result", ">cosine", ">max error", ">SQNR dB"),
@@ -45,8 +47,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         )
     )
     for replay in replays:
-        if replay.reason:
-            console.line(f"{replay.artifact}: {WORDS[replay.status]}: {replay.reason}")
+        reason = _reason(replay, bundle)
+        if reason:
+            console.line(f"{replay.artifact}: {WORDS[replay.status]}: {reason}")
     if failed:
         names = ", ".join(f"{replay.artifact} on {replay.runtime}" for replay in failed)
         raise VerificationError(f"the goldens do not replay: {names}")
@@ -56,6 +59,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "edgekit doctor says what to install"
         )
     return 0
+
+
+def _reason(replay: Replay, bundle: Bundle) -> str:
+    if replay.runtime:
+        return replay.reason
+    return why_not_here(bundle.artifact(replay.artifact).format) or replay.reason
 
 
 def _row(replay: Replay) -> tuple[str, ...]:
