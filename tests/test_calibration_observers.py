@@ -137,7 +137,7 @@ def test_percentile_is_numpys(kept: float) -> None:
 
 def test_mse_is_that_of_a_full_search() -> None:
     values = np.random.default_rng(4).laplace(size=20_000).astype(np.float32)
-    statistics, chosen = observe("mse", values)
+    _, chosen = observe("mse", values)
 
     highs, lows = np.linspace(1, values.max(), 60), np.linspace(-1, values.min(), 60)
     best = min(real_error(values, Range(low, high, "")) for low in lows for high in highs)

@@ -1,0 +1,179 @@
+"""One pass over the samples: every tapped tensor is counted, nothing is kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgekit.calibration.fingerprint import chained, sample_digest
+from edgekit.calibration.state import Pass
+from edgekit.calibration.tally import Scratch, Tally
+from edgekit.errors import CalibrationError
+from edgekit.graph import Array
+from edgekit.ranges import Statistics
+
+Tap = Callable[[Mapping[str, Array]], Iterable[tuple[str, Array]]]
+"""A model's inputs by name to its activations, one after the other: a large model is run in
+parts, so that not all are there at once. An array is read before the next is asked for."""
+
+Counted = Callable[[int], None]
+"""Told how many samples are done."""
+
+SAVE_EVERY_S = 20.0
+
+
+class SampleSource(Protocol):
+    """What ``collect`` reads: samples with names, in the same order every time."""
+
+    def items(self) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Yield each sample's name and its inputs by name."""
+        ...
+
+    @property
+    def expected(self) -> int | None:
+        """How many there will be, where that is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a pass saw.
+
+    Args:
+        samples: How many.
+        fingerprint: SHA-256 chain over their preprocessed bytes, hex.
+        statistics: By tensor name; a tensor without elements is left out.
+        earlier: The same after ``earlier_samples`` of the samples, about half of them.
+        earlier_samples: How many those are; 0 where there were too few to tell.
+        copies: How many samples are byte for byte another one of them.
+    """
+
+    samples: int
+    fingerprint: str
+    statistics: Mapping[str, Statistics]
+    earlier: Mapping[str, Statistics]
+    earlier_samples: int
+    copies: int
+
+
+def collect(
+    tap: Tap,
+    samples: SampleSource,
+    *,
+    names: Sequence[str],
+    model: str = "",
+    progress: Counted | None = None,
+    resume: Path | None = None,
+    save_every_s: float = SAVE_EVERY_S,
+) -> Collected:
+    """Return the statistics of every tensor over all samples.
+
+    The memory does not grow with the number of samples (but for 64 bytes each, to tell
+    copies), and the result does not depend on whether the pass was stopped in between.
+
+    Args:
+        tap: Runs the float model and yields its activations.
+        samples: The user's data, preprocessed.
+        names: Tensors to count; the tap may yield others too.
+        model: SHA-256 of the model, so that a state of another one is refused.
+        progress: Told how many samples are done.
+        resume: File that keeps the state of the pass: continued where it is there, removed
+            at the end.
+        save_every_s: Seconds between two writes of it.
+
+    Raises:
+        CalibrationError: There is no sample; an activation is NaN or infinite; or the state
+            belongs to other samples or to another model.
+    """
+    seen = _begin(resume, model=model, names=names)
+    known, fingerprint = seen.samples, ""
+    snapshots = _Snapshots(samples.expected)
+    scratch, saved_s = Scratch(), time.monotonic()
+    number = 0
+    for number, (name, sample) in enumerate(samples.items(), 1):
+        digest = sample_digest(sample)
+        fingerprint = chained(fingerprint, digest)
+        if number < known:
+            continue
+        if number == known:
+            _check_same(fingerprint, seen, resume)
+            continue
+        _count(tap, sample, seen.tallies, scratch, origin=name)
+        seen.samples, seen.fingerprint = number, fingerprint
+        seen.digests.append(digest)
+        if snapshots.is_due(number):
+            seen.keep_earlier()
+        if resume is not None and time.monotonic() - saved_s >= save_every_s:
+            seen.save(resume)
+            saved_s = time.monotonic()
+        if progress is not None:
+            progress(number)
+    if number < known:
+        _check_same(fingerprint, seen, resume)
+    if number == 0:
+        raise CalibrationError("there are no samples; give some of the data the model will see")
+    if resume is not None:
+        resume.unlink(missing_ok=True)
+    return _finished(seen)
+
+
+class _Snapshots:
+    """When to keep the tallies for a comparison with the end: at half, as far as known."""
+
+    def __init__(self, expected: int | None) -> None:
+        self._half = None if expected is None else expected // 2
+
+    def is_due(self, number: int) -> bool:
+        if self._half is not None:
+            return number == self._half
+        # The last power of two before the end lies between a half and all of it.
+        return number & (number - 1) == 0
+
+
+def _begin(resume: Path | None, *, model: str, names: Sequence[str]) -> Pass:
+    if resume is not None and resume.exists():
+        return Pass.load(resume, model=model, names=names)
+    return Pass(model, tallies={name: Tally() for name in names})
+
+
+def _check_same(fingerprint: str, seen: Pass, resume: Path | None) -> None:
+    if fingerprint != seen.fingerprint:
+        raise CalibrationError(
+            f"{resume} was made from other samples or another preprocessing than those given "
+            f"now (they differ within the first {seen.samples}); delete it to start afresh"
+        )
+
+
+def _count(
+    tap: Tap,
+    sample: Mapping[str, Array],
+    tallies: Mapping[str, Tally],
+    scratch: Scratch,
+    *,
+    origin: str,
+) -> None:
+    for name, activation in tap(sample):
+        tally = tallies.get(name)
+        if tally is None:
+            continue
+        try:
+            tally.add(activation, scratch)
+        except CalibrationError as error:
+            raise CalibrationError(
+                f"tensor {name!r} holds {error} on sample {origin}; the float model itself "
+                "fails there: check that sample and its preprocessing"
+            ) from error
+
+
+def _finished(seen: Pass) -> Collected:
+    return Collected(
+        samples=seen.samples,
+        fingerprint=seen.fingerprint,
+        statistics={name: t.statistics() for name, t in seen.tallies.items() if t.count},
+        earlier={name: t.statistics() for name, t in seen.earlier.items() if t.count},
+        earlier_samples=seen.earlier_samples if seen.earlier_samples < seen.samples else 0,
+        copies=len(seen.digests) - len(set(seen.digests)),
+    )

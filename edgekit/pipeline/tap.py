@@ -1,0 +1,77 @@
+"""Run a float graph with its activations tapped."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.tap import PART_BYTES, tap_graph
+from edgekit.graph import Array, Graph
+from edgekit.runtimes.base import Session
+from edgekit.runtimes.select import load
+
+_LARGE_BYTES = 1 << 18
+
+
+class GraphTap:
+    """Yields tensors of a graph for one set of inputs; a context, a ``collect.Tap``.
+
+    Args:
+        graph: The float graph.
+        names: Tensors to yield, in topological order; inputs of the graph may be among them.
+        threads: Of the engine; None is half the cores: its threads wait for each other by
+            spinning, and counting what they made takes a core of its own.
+        part_bytes: Activations that may be held at once; more are computed in several runs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        names: Sequence[str],
+        *,
+        threads: int | None = None,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._fed = [name for name in names if name in graph.input_names]
+        computed = [name for name in names if name not in graph.input_names]
+        self._stack = ExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
+        self._sessions: list[Session] = []
+        threads = threads or max((os.cpu_count() or 1) // 2, 1)
+        for number, part in enumerate(tap_graph(graph, computed, part_bytes=part_bytes)):
+            path = folder / f"{number}.onnx"
+            write_graph(part, path)
+            session = load(path, device="onnxruntime", threads=threads)
+            self._sessions.append(self._stack.enter_context(session))
+        self._buffers: list[dict[str, Array] | None] = [None] * len(self._sessions)
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+        """Yield each tensor's name and value; the next run overwrites the values."""
+        for name in self._fed:
+            yield name, inputs[name]
+        for place, (session, buffers) in enumerate(zip(self._sessions, self._buffers, strict=True)):
+            outputs = session.run(inputs, outputs=buffers)
+            if buffers is None:
+                # Filled again in the next run: the pages of fresh memory cost more than
+                # computing many an activation. Small ones come from the heap, without pages.
+                fixed = {spec.name for spec in session.outputs if spec.is_static}
+                self._buffers[place] = {
+                    name: outputs[name] for name in fixed if outputs[name].nbytes >= _LARGE_BYTES
+                }
+            yield from outputs.items()
+
+    def __enter__(self) -> GraphTap:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
