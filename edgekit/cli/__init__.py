@@ -17,6 +17,12 @@ COMMANDS: dict[str, Entry] = {
         extra="convert",
         summary="turn a model into a bundle for every target",
     ),
+    "calibrate": Entry(
+        "edgekit.cli.calibrate:COMMAND",
+        needs=("onnx", "onnxruntime", "cv2"),
+        extra="convert",
+        summary="measure the ranges of a model's tensors on your own data",
+    ),
     "inspect": Entry(
         "edgekit.cli.inspect:COMMAND", summary="say what is in a bundle or a model file"
     ),
