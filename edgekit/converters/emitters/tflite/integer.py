@@ -8,25 +8,29 @@ form, once.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgekit.converters.emitters.tflite.clamps import fold_clamps
 from edgekit.converters.emitters.tflite.codes import (
     choose_integer,
     operand_places,
     spread_codes,
+    to_unsigned,
 )
-from edgekit.converters.emitters.tflite.kernels import KERNELS, Kernel
+from edgekit.converters.emitters.tflite.constants import (
+    quantize_bias,
+    quantize_values,
+    quantize_weight,
+)
+from edgekit.converters.emitters.tflite.delegated import for_delegate
+from edgekit.converters.emitters.tflite.kernels import (
+    KERNELS,
+    Kernel,
+    code_of_range,
+)
 from edgekit.converters.emitters.tflite.model import Operator, Tensor
 from edgekit.quantization import Quantization
-from edgekit.quantized import Code
 from edgekit.tensor import DType
-
-INT8_LOW, INT8_HIGH = -128, 127
-# Weights leave out -128, so that a product with -128 cannot overflow 16 bits.
-WEIGHT_LIMIT = 127
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,19 @@ def to_integers(
         float_sources: ONNX nodes to leave in float.
         io_dtype: What the graph's float inputs and outputs become: FLOAT32, INT8 or UINT8.
     """
-    known = spread_codes(operators, codes)
-    chosen = choose_integer(operators, known, float_sources)
+    operators = [replace(op, inputs=list(op.inputs), outputs=list(op.outputs)) for op in operators]
+    known = dict(codes)
+    operators = fold_clamps(operators, outputs, known, float_sources)
+    known = spread_codes(operators, known)
+    borders = {id(tensor) for tensor in (*inputs, *outputs) if id(tensor) in known}
+    as_float = io_dtype is DType.FLOAT32
+    chosen = choose_integer(
+        operators, known, float_sources,
+        float_outputs={id(tensor) for tensor in outputs} if as_float else set(),
+        integer_borders=set() if as_float else borders,
+    )  # fmt: skip
+    sources = frozenset(op.source for op in operators if id(op) in chosen)
+    operators = for_delegate(operators, known, chosen)
     rewriter = _Rewriter(known, weight_codes)
     new_inputs = [rewriter.enter(tensor, io_dtype) for tensor in inputs]
     for operator in operators:
@@ -77,7 +92,6 @@ def to_integers(
         else:
             rewriter.keep(operator)
     new_outputs = [rewriter.leave(tensor, io_dtype) for tensor in outputs]
-    sources = frozenset(op.source for op in operators if id(op) in chosen)
     return IntegerModel(rewriter.operators, new_inputs, new_outputs, sources)
 
 
@@ -134,6 +148,9 @@ class _Rewriter:
     def integer(self, operator: Operator) -> None:
         """Emit an operator's int8 kernel."""
         kernel = KERNELS[operator.op]
+        if operator.op == "QUANTIZE":
+            self._requantize(operator)
+            return
         inputs = list(operator.inputs)
         shared = self._shared_code(operator) if kernel.shares_code else None
         for place in operand_places(operator):
@@ -141,7 +158,7 @@ class _Rewriter:
             if tensor is None:
                 continue
             if tensor.data is not None:
-                code = shared or constant_code(tensor.data)
+                code = shared or code_of_range(float(tensor.data.min()), float(tensor.data.max()))
                 inputs[place] = self._constant(tensor, code)
             else:
                 inputs[place] = self._as_code(
@@ -155,6 +172,18 @@ class _Rewriter:
         )
         for tensor, stored in zip(operator.outputs, outputs, strict=True):
             self._forms[id(tensor)] = {stored.quantization: stored}
+
+    def _requantize(self, operator: Operator) -> None:
+        """Bring a tensor into the output's code; nothing is emitted where it already has it."""
+        tensor, result = operator.inputs[0], operator.outputs[0]
+        assert tensor is not None
+        code = self._codes[id(result)]
+        if code in self._forms[id(tensor)]:
+            self._forms[id(result)] = {code: self._forms[id(tensor)][code]}
+            return
+        stored = self._as_code(tensor, code, operator.source)
+        stored.name = result.name
+        self._forms[id(result)] = {code: stored}
 
     def _shared_code(self, operator: Operator) -> Quantization:
         """Return the one code of all operands: of several, the output's; else the input's."""
@@ -215,61 +244,3 @@ class _Rewriter:
             self.operators.append(Operator("QUANTIZE", [have], [stored], {}, source))
             forms[code] = stored
         return forms[code]
-
-
-def to_unsigned(code: Quantization) -> Quantization:
-    """Return the uint8 code of the same real values."""
-    return Quantization(code.scale, tuple(point + 128 for point in code.zero_point), code.axis)
-
-
-def signed(code: Code) -> Quantization:
-    """Return the int8 form of an activation's code."""
-    if code.dtype is not DType.UINT8:
-        return code.quantization
-    points = tuple(point - 128 for point in code.quantization.zero_point)
-    return Quantization(code.quantization.scale, points, code.quantization.axis)
-
-
-def constant_code(data: NDArray[np.generic]) -> Quantization:
-    """Return the asymmetric int8 code that covers a constant and 0."""
-    low, high = min(0.0, float(data.min())), max(0.0, float(data.max()))
-    if low == high:
-        return Quantization((1.0,), (0,))
-    scale = (high - low) / (INT8_HIGH - INT8_LOW)
-    point = int(np.clip(round(INT8_LOW - low / scale), INT8_LOW, INT8_HIGH))
-    return Quantization((scale,), (point,))
-
-
-def quantize_values(data: NDArray[np.generic], code: Quantization) -> NDArray[np.int8]:
-    """Return int8 values in a per-tensor code, round half to even.
-
-    Source: ONNX operator QuantizeLinear-19.
-    """
-    values = np.rint(np.asarray(data, np.float64) / code.scale[0]) + code.zero_point[0]
-    return np.clip(values, INT8_LOW, INT8_HIGH).astype(np.int8)
-
-
-def quantize_weight(weight: Tensor, axis: int, code: Quantization | None) -> Tensor:
-    """Return the weight in symmetric int8, one scale per slice along ``axis``."""
-    assert weight.data is not None
-    data = np.moveaxis(np.asarray(weight.data, np.float64), axis, 0)
-    rows = data.reshape(data.shape[0], -1)
-    if code is not None and len(code.scale) == rows.shape[0]:
-        scale = np.array(code.scale)
-    else:
-        scale = np.abs(rows).max(axis=1) / WEIGHT_LIMIT
-        scale[scale == 0] = 1.0
-    values = np.clip(np.rint(rows / scale[:, None]), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    stored = np.moveaxis(values.reshape(data.shape), 0, axis).astype(np.int8)
-    quantization = Quantization(tuple(map(float, scale)), (0,) * len(scale), axis)
-    return Tensor(weight.name, weight.shape, DType.INT8, np.ascontiguousarray(stored), quantization)
-
-
-def quantize_bias(bias: Tensor, data: Quantization, weight: Quantization) -> Tensor:
-    """Return the bias in int32 at input scale times weight scale."""
-    assert bias.data is not None
-    scale = np.array(weight.scale) * data.scale[0]
-    limit = float(np.iinfo(np.int32).max)
-    values = np.clip(np.rint(np.asarray(bias.data, np.float64) / scale), -limit, limit)
-    quantization = Quantization(tuple(map(float, scale)), (0,) * len(scale), 0)
-    return Tensor(bias.name, bias.shape, DType.INT32, values.astype(np.int32), quantization)

@@ -8,12 +8,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgekit.quantization import Quantization
+
+INT8_LOW, INT8_HIGH = -128, 127
 
 # Fixed output codes. Source: LiteRT 8-bit quantization specification, per-operator list.
 UNIT_CODE = Quantization((1 / 256,), (-128,))
 SIGNED_UNIT_CODE = Quantization((1 / 128,), (0,))
 LOG_SOFTMAX_CODE = Quantization((16 / 256,), (127,))
+
+
+def code_of_range(low: float, high: float) -> Quantization:
+    """Return the asymmetric int8 code that covers ``low`` to ``high`` and 0.
+
+    Source: Jacob et al. 2018, section 2.1.
+    """
+    low, high = min(0.0, low), max(0.0, high)
+    if low == high:
+        return Quantization((1.0,), (0,))
+    # float32 is what the file stores.
+    scale = float(np.float32((high - low) / (INT8_HIGH - INT8_LOW)))
+    point = int(np.clip(np.rint(INT8_LOW - low / scale), INT8_LOW, INT8_HIGH))
+    return Quantization((scale,), (point,))
+
+
+def real_range(code: Quantization) -> tuple[float, float]:
+    """Return the smallest and the largest real value of a per-tensor code."""
+    scale, point = code.scale[0], code.zero_point[0]
+    return (INT8_LOW - point) * scale, (INT8_HIGH - point) * scale
 
 
 @dataclass(frozen=True)
@@ -92,6 +116,8 @@ KERNELS: dict[str, Kernel] = {
     "BROADCAST_TO": _MOVE,
     "DEPTH_TO_SPACE": _MOVE,
     "SPACE_TO_DEPTH": _MOVE,
+    # From one int8 code to another, where a rewrite asks for it.
+    "QUANTIZE": Kernel(),
     "ARG_MAX": Kernel(),
     "ARG_MIN": Kernel(),
 }

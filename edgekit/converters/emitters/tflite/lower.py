@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edgekit.converters.emitters.tflite.codes import signed
 from edgekit.converters.emitters.tflite.fuse import fuse, store_half
 from edgekit.converters.emitters.tflite.infinity import check_infinities
-from edgekit.converters.emitters.tflite.integer import signed, to_integers
+from edgekit.converters.emitters.tflite.integer import to_integers
 from edgekit.converters.emitters.tflite.layout import channels_last, identity, stored_shape
 from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Model, Operator, Signature, Subgraph, Tensor
