@@ -15,7 +15,8 @@ class Target:
     Args:
         name: As the user spells it.
         format: Format of the artifact, one of ``artifact.FORMATS``.
-        precision: How weights are stored: ``"fp32"`` or ``"fp16"``.
+        precision: How weights are stored: ``"fp32"`` or ``"fp16"``; or how the model is
+            quantized: ``"int8"``, ``"w8"`` (weights only).
         precisions: Those that the format can honour.
         summary: One line for help texts.
     """
@@ -40,16 +41,44 @@ class Target:
         return replace(self, precision=precision)
 
 
+_INT8 = ("fp32", "fp16", "int8")
+_OPENVINO = (*_INT8, "w8")
+
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("onnx", "onnx", precisions=("fp32",), summary="ONNX Runtime, any CPU"),
-        Target("openvino", "openvino", summary="OpenVINO IR, Intel CPU and GPU"),
-        Target("tflite", "tflite", summary="LiteRT flatbuffer, phones and small boards"),
-        Target("tensorrt", "tensorrt", summary="ONNX and recipe for TensorRT 8.5 to 11, Jetson"),
-        Target("intel-cpu", "openvino", summary="OpenVINO IR for an Intel CPU"),
-        Target("android-arm64", "tflite", summary="LiteRT flatbuffer for an Android phone"),
-        Target("jetson-orin", "tensorrt", precision="fp16", summary="TensorRT FP16 on Orin"),
+        Target("onnx", "onnx", precisions=("fp32", "int8", "w8"), summary="ONNX Runtime, any CPU"),
+        Target(
+            "openvino", "openvino", precisions=_OPENVINO, summary="OpenVINO IR, Intel CPU and GPU"
+        ),
+        Target(
+            "tflite",
+            "tflite",
+            precisions=_INT8,
+            summary="LiteRT flatbuffer, phones and small boards",
+        ),
+        Target(
+            "tensorrt",
+            "tensorrt",
+            precisions=_INT8,
+            summary="ONNX and recipe for TensorRT 8.5 to 11, Jetson",
+        ),
+        Target(
+            "intel-cpu", "openvino", precisions=_OPENVINO, summary="OpenVINO IR for an Intel CPU"
+        ),
+        Target(
+            "android-arm64",
+            "tflite",
+            precisions=_INT8,
+            summary="LiteRT flatbuffer for an Android phone",
+        ),
+        Target(
+            "jetson-orin",
+            "tensorrt",
+            precision="fp16",
+            precisions=_INT8,
+            summary="TensorRT FP16 on Orin",
+        ),
     )
 }
 

@@ -10,15 +10,17 @@ from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
+from edgekit.converters.quantize.written import written_graph
 from edgekit.graph import Graph
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
 
 MODEL_FILE = "model.onnx"
 
 
 def emit(
-    graph: Graph,
+    graph: Graph | QuantizedGraph,
     folder: Path,
     *,
     target: Target,
@@ -27,9 +29,9 @@ def emit(
     """Write the model as ONNX, facts in ``metadata_props``.
 
     Args:
-        graph: The model, simplified.
+        graph: The model, simplified; with its table for int8 and w8.
         folder: Where to write; empty.
-        target: Its precision is fp32.
+        target: Its precision is fp32, int8 or w8.
         preprocess: By input name, what to put into the model.
 
     Raises:
@@ -37,6 +39,7 @@ def emit(
         UsageError: A graph cannot do that preprocessing.
     """
     fused = dict(preprocess or {})
+    graph = written_graph(graph, target)
     graph = fuse_preprocess(graph, fused) if fused else graph
     facts = facts_of(graph, target=target, fused=fused)
     write_graph(replace(graph, metadata=facts), folder / MODEL_FILE)

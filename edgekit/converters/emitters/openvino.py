@@ -1,4 +1,4 @@
-"""OpenVINO IR: weights in float32, or stored in float16 and computed as the device likes."""
+"""OpenVINO IR: weights in float32, in float16 (computed as the device likes), or int8."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from edgekit.converters.emitters.facts import facts_of, labels_of, preprocess_of
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
+from edgekit.converters.quantize.written import written_graph
 from edgekit.errors import EngineError, UnsupportedOperatorError
 from edgekit.graph import Graph, Node
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
 from edgekit.tensor import DType, Layout
 
@@ -36,7 +38,7 @@ _RESIZE_TYPES = {
 
 
 def emit(
-    graph: Graph,
+    graph: Graph | QuantizedGraph,
     folder: Path,
     *,
     target: Target,
@@ -45,9 +47,9 @@ def emit(
     """Write the model as OpenVINO IR, facts in its ``model_info``.
 
     Args:
-        graph: The model, simplified.
+        graph: The model, simplified; with its table for int8 and w8.
         folder: Where to write; empty.
-        target: Its precision is fp32 or fp16.
+        target: Its precision is fp32, fp16, int8 or w8.
         preprocess: By input name, what to put into the model.
 
     Raises:
@@ -55,7 +57,7 @@ def emit(
         EngineError: OpenVINO refuses the model for another reason.
         UsageError: A graph cannot do that preprocessing.
     """
-    graph = expand_unpool(graph)
+    graph = expand_unpool(written_graph(graph, target))
     fused = dict(preprocess or {})
     native = {name: item for name, item in fused.items() if _is_native(item)}
     rest = {name: item for name, item in fused.items() if name not in native}

@@ -15,15 +15,18 @@ from typing import Any
 
 from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
+from edgekit.converters.emitters.tensorrt_cache import CACHE_FILE, calibration_cache
 from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.converters.passes.lower_opset import lower_opset
 from edgekit.converters.passes.type_half import type_half
+from edgekit.converters.quantize.written import written_graph
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Graph
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
 from edgekit.tensor import Dim, TensorSpec
 
@@ -38,7 +41,7 @@ WORKSPACE_MIB = 512
 
 
 def emit(
-    graph: Graph,
+    graph: Graph | QuantizedGraph,
     folder: Path,
     *,
     target: Target,
@@ -47,20 +50,23 @@ def emit(
     """Write the model for TensorRT 8.5 to 11.
 
     Role ``"model"`` is the float32 file for 8.5 to 10; role ``"typed"``, for float16 only,
-    is the file for 11 (and 10 in its strongly typed mode).
+    is the file for 11 (and 10 in its strongly typed mode). An int8 file has Q/DQ pairs, which
+    every release reads; role ``"calibration"`` is the same table for a builder that quantizes
+    by itself (a DLA): it goes with the float32 or float16 artifact of the same model.
 
     Args:
-        graph: The model, simplified.
+        graph: The model, simplified; with its table for int8.
         folder: Where to write; empty.
-        target: Its precision is fp32 or fp16.
+        target: Its precision is fp32, fp16 or int8.
         preprocess: By input name, what to put into the model.
 
     Raises:
         UnsupportedOperatorError: TensorRT's parser does not take a node.
         ModelFormatError: A file is over ONNX's limit of 2 GiB.
     """
-    graph = expand_unpool(graph)
     fused = dict(preprocess or {})
+    table = graph if isinstance(graph, QuantizedGraph) else None
+    graph = expand_unpool(written_graph(graph, target))
     graph = fuse_preprocess(graph, fused) if fused else graph
     plain = _lowered(graph)
     check_support(plain)
@@ -70,6 +76,9 @@ def emit(
     if target.precision == "fp16":
         write_graph(replace(type_half(plain), metadata=facts), folder / TYPED_FILE)
         files["typed"] = TYPED_FILE
+    if table is not None:
+        (folder / CACHE_FILE).write_text(calibration_cache(table), encoding="ascii")
+        files["calibration"] = CACHE_FILE
     return Artifact(
         format="tensorrt",
         precision=target.precision,
@@ -114,6 +123,8 @@ def _lowered(graph: Graph) -> Graph:
 def _builds(precision: str) -> list[dict[str, Any]]:
     is_half = precision == "fp16"
     typed = "typed" if is_half else "model"
+    # What Q/DQ pairs leave in float may be float16 where flags decide.
+    flags = {"fp16": ["FP16"], "int8": ["INT8", "FP16"]}.get(precision, [])
     return [
         {
             "tensorrt": ">=11",
@@ -125,14 +136,14 @@ def _builds(precision: str) -> list[dict[str, Any]]:
             "tensorrt": ">=10,<11",
             "file": "model",
             "network_flags": [],
-            "builder_flags": ["FP16"] if is_half else [],
+            "builder_flags": flags,
             "alternative": {"file": typed, "network_flags": ["STRONGLY_TYPED"]},
         },
         {
             "tensorrt": ">=8.5,<10",
             "file": "model",
             "network_flags": ["EXPLICIT_BATCH"],
-            "builder_flags": ["FP16"] if is_half else [],
+            "builder_flags": flags,
         },
     ]
 
