@@ -21,6 +21,7 @@ The tree (code, exit status of the command line)::
     │   ├── RuntimeUnavailableError    EK410      no runtime on this machine can run it
     │   └── EngineError                EK420      the vendor's engine failed; its text is kept
     ├── CalibrationError               EK500  7
+    │   └── ContractError              EK510      no recipe found keeps the promised accuracy
     └── VerificationError              EK600  8   goldens do not replay within their tolerance
 
 A message says what happened with the value, what was expected, and what to do.
@@ -164,6 +165,12 @@ class CalibrationError(EdgeKitError):
 
     code = "EK500"
     exit_status = 7
+
+
+class ContractError(CalibrationError):
+    """No way of quantizing that was found keeps the promised accuracy; nothing was written."""
+
+    code = "EK510"
 
 
 class VerificationError(EdgeKitError):
