@@ -1,0 +1,105 @@
+"""What a search has measured, kept on disk: a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.calibration.contract import Recipe, Trial
+from edgekit.errors import CalibrationError
+
+_SCHEMA = 1
+
+
+class Memory:
+    """Trials by recipe and artifacts; written to a file after each, where there is one.
+
+    Args:
+        path: The file; None keeps them in memory alone.
+        key: What the trials hold for: hashes of the model, the samples and the options that
+            a measurement depends on. The promise and the time are none of them, so that a
+            weaker promise or more time begins with all that is known.
+    """
+
+    def __init__(self, path: Path | None = None, *, key: str = "") -> None:
+        self._path = path
+        self._key = key
+        self._known: list[tuple[tuple[str, ...], Trial]] = []
+        self.values: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, recipe: Recipe, artifacts: Sequence[str]) -> Trial | None:
+        """Return the trial of the recipe on these artifacts, or None."""
+        wanted = _sorted(artifacts)
+        return next(
+            (trial for names, trial in self._known if names == wanted and trial.recipe == recipe),
+            None,
+        )
+
+    def add(self, trial: Trial, artifacts: Sequence[str]) -> None:
+        """Keep a trial."""
+        self._known.append((_sorted(artifacts), trial))
+        self._save()
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a JSON-ready value that took long to compute."""
+        self.values[name] = value
+        self._save()
+
+    def forget(self) -> None:
+        """Remove the file."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, *, key: str) -> Memory:
+        """Return what a file holds; an absent file holds nothing.
+
+        Raises:
+            CalibrationError: It is malformed, or of another model, data or options.
+        """
+        memory = cls(path, key=key)
+        if not path.exists():
+            return memory
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            stored = (int(data["schema_version"]), str(data["key"]))
+            known = [
+                (_sorted(item["artifacts"]), Trial.from_json(item["trial"]))
+                for item in data["trials"]
+            ]
+            values = dict(data["values"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CalibrationError(
+                f"{path} is not the state of a search: {error!r}; delete it to start afresh"
+            ) from error
+        if stored != (_SCHEMA, key):
+            raise CalibrationError(
+                f"{path} is the state of another search: the model, the samples or the options "
+                "differ; delete it, or leave --resume out, to start afresh"
+            )
+        memory._known, memory.values = known, values
+        return memory
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        data = {
+            "schema_version": _SCHEMA,
+            "key": self._key,
+            "trials": [
+                {"artifacts": list(names), "trial": trial.to_json()} for names, trial in self._known
+            ],
+            "values": self.values,
+        }
+        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self._path)
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(str(name) for name in names))
