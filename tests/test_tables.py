@@ -20,6 +20,11 @@ TABLES = (
     "edgekit.converters.passes:PASSES",
     "edgekit.converters.emitters:EMITTERS",
     "edgekit.runtimes:RUNTIMES",
+    "edgekit.metrics:METRICS",
+    "edgekit.runtimes.decoders:DECODERS",
+    "edgekit.runtimes.validation:VALIDATIONS",
+    "edgekit.calibration.lint:RULES",
+    "edgekit.converters.passes.rewrites:REWRITES",
 )
 
 

@@ -34,6 +34,15 @@ COMMANDS: dict[str, Entry] = {
     ),
     "bench": Entry("edgekit.cli.bench:COMMAND", summary="time every artifact that runs here"),
     "run": Entry("edgekit.cli.run:COMMAND", summary="run a model on a picture or on arrays"),
+    "eval": Entry(
+        "edgekit.cli.eval:COMMAND", summary="measure a metric on your own labelled samples"
+    ),
+    "lint": Entry(
+        "edgekit.cli.lint:COMMAND",
+        needs=("onnx", "onnxruntime"),
+        extra="convert",
+        summary="name what in a model will hurt when it is quantized",
+    ),
     "verify": Entry(
         "edgekit.cli.verify:COMMAND", summary="check hashes and replay the golden outputs"
     ),
