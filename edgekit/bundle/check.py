@@ -33,6 +33,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_artifacts(manifest)
     _check_goldens(manifest)
     _check_claims(manifest)
+    _check_contract(manifest)
     _check_files(manifest)
 
 
@@ -100,8 +101,26 @@ def _check_claims(manifest: Manifest) -> None:
                 raise _fault(
                     f"$.status[{name!r}]",
                     f"it is called verified, but on {figures.runtime} its output "
-                    f"{figures.output!r} has cosine {figures.cosine} and relative error {figures.relative_error}, and its tolerance is {limits}",
+                    f"{figures.output!r} has cosine {figures.cosine} and relative error "
+                    f"{figures.relative_error}, and its tolerance is {limits}",
                 )
+
+
+def _check_contract(manifest: Manifest) -> None:
+    """Check that every figure is of an artifact and keeps the promise."""
+    contract = manifest.contract
+    if contract is None:
+        return
+    path = "$.contract.figures"
+    artifacts = [artifact.name for artifact in manifest.artifacts]
+    _check_known(path, (figure.artifact for figure in contract.figures), artifacts)
+    _check_distinct(path, (figure.artifact for figure in contract.figures))
+    for index, figure in enumerate(contract.figures):
+        if not contract.allows(figure.lost):
+            raise _fault(
+                f"{path}[{index}]",
+                f"{figure.artifact} lost {figure.lost}, and {contract.limit} is promised",
+            )
 
 
 def _check_files(manifest: Manifest) -> None:

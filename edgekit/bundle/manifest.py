@@ -12,6 +12,7 @@ from typing import Any
 from edgekit._version import __version__
 from edgekit.artifact import Artifact
 from edgekit.bundle.check import check_manifest
+from edgekit.bundle.contract import Contract
 from edgekit.bundle.fields import Field, parse_json
 from edgekit.bundle.limits import FORMAT, SCHEMA_VERSION
 from edgekit.bundle.paths import check_path
@@ -52,6 +53,7 @@ class Manifest:
         status: By artifact name; an artifact without one is unverified.
         tools: Version by name of what took part in the conversion.
         calibration: Fingerprint of the ranges that integers were made from; None without any.
+        contract: What a quantized model promised and measured; None without any.
         files: Every file but the manifest, by path; ``write_bundle`` fills it.
         created: UTC, ``"2026-01-31T12:00:00Z"``.
         edgekit_version: Of the EdgeKit that wrote it.
@@ -73,6 +75,7 @@ class Manifest:
     status: Mapping[str, Status] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     calibration: str | None = None
+    contract: Contract | None = None
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     created: str = field(default_factory=utc_now)
     edgekit_version: str = __version__
@@ -85,6 +88,8 @@ class Manifest:
         """The files that artifacts and goldens are made of, each once."""
         paths = [path for artifact in self.artifacts for path in artifact.files.values()]
         paths += [path for golden in self.goldens for path in golden.paths]
+        if self.contract is not None and self.contract.ranges:
+            paths.append(self.contract.ranges)
         return tuple(dict.fromkeys(paths))
 
     def status_of(self, artifact: str) -> Status:
@@ -127,6 +132,7 @@ class Manifest:
             },
             "tools": dict(sorted(self.tools.items())),
             "calibration": self.calibration,
+            "contract": None if self.contract is None else self.contract.to_json(),
             "files": {path: record.to_json() for path, record in sorted(self.files.items())},
         }
 
@@ -150,7 +156,7 @@ class Manifest:
         """
         root = parse_json(data)
         _check_version(root)
-        calibration = root.maybe("calibration")
+        calibration, contract = root.maybe("calibration"), root.maybe("contract")
         return cls(
             name=root.key("name").text(),
             created=root.key("created").text(),
@@ -170,6 +176,7 @@ class Manifest:
             },
             tools={name: item.text() for name, item in root.key("tools").pairs().items()},
             calibration=None if calibration is None else calibration.text(),
+            contract=None if contract is None else Contract.read(contract),
             files={
                 check_path(path): FileRecord.read(item)
                 for path, item in root.key("files").pairs().items()

@@ -15,6 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 VERIFIED = "verified"
 UNVERIFIED = "unverified"
+SIMULATED = "simulated"
 
 
 @dataclass(frozen=True)
@@ -198,18 +199,20 @@ class Status:
     """Whether an artifact was run and agreed.
 
     Args:
-        state: ``"verified"`` or ``"unverified"``: it is there, nobody has shown that it is right.
-        reason: Why it is unverified; never empty then.
+        state: ``"verified"``; ``"unverified"``: it is there, nobody has shown that it is right;
+            or ``"simulated"``: its graph was run by another runtime than its own.
+        reason: Why it is not verified; never empty then.
     """
 
     state: str
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if self.state not in (VERIFIED, UNVERIFIED):
-            raise ValueError(f"status {self.state!r} is neither {VERIFIED!r} nor {UNVERIFIED!r}")
-        if self.state == UNVERIFIED and not self.reason:
-            raise ValueError("an unverified artifact needs the reason why nobody ran it")
+        states = (VERIFIED, UNVERIFIED, SIMULATED)
+        if self.state not in states:
+            raise ValueError(f"status {self.state!r} is none of {', '.join(states)}")
+        if self.state != VERIFIED and not self.reason:
+            raise ValueError(f"an artifact that is {self.state} needs the reason why")
 
     @property
     def is_verified(self) -> bool:

@@ -1,0 +1,189 @@
+"""What a quantized model promised, what was measured, and what was tried to get there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.bundle.fields import Field
+
+MEASURED, SIMULATED = "measured", "simulated"
+_STATES = (MEASURED, SIMULATED)
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class ContractFigure:
+    """What one artifact measured.
+
+    Args:
+        artifact: Its name.
+        runtime: What ran it, with its version.
+        status: ``"measured"`` on its own runtime, or ``"simulated"``: that is not on the
+            converting machine, and ONNX Runtime ran its graph of Q/DQ pairs.
+        value: The metric.
+        lost: Against the float model, in the promise's unit; below 0 is a gain.
+        latency_ms: Of a sample in the engine, mean over the validation; None unknown.
+    """
+
+    artifact: str
+    runtime: str
+    status: str
+    value: float
+    lost: float
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in _STATES:
+            raise ValueError(f"status {self.status!r} is none of {', '.join(_STATES)}")
+        if not (math.isfinite(self.value) and math.isfinite(self.lost)):
+            raise ValueError(f"value {self.value} and loss {self.lost} are not finite")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "artifact": self.artifact,
+            "runtime": self.runtime,
+            "status": self.status,
+            "value": self.value,
+            "lost": self.lost,
+            "latency_ms": self.latency_ms,
+        }
+
+    @classmethod
+    def read(cls, field: Field) -> ContractFigure:
+        """Read what ``to_json`` wrote."""
+        latency = field.maybe("latency_ms")
+        texts = {name: field.key(name).text() for name in ("artifact", "runtime", "status")}
+        value, lost = field.key("value").number(), field.key("lost").number()
+        time_ms = None if latency is None else latency.number()
+        return field.make(lambda: cls(**texts, value=value, lost=lost, latency_ms=time_ms))
+
+
+@dataclass(frozen=True)
+class ContractStep:
+    """One step of the search.
+
+    Args:
+        recipe: What was done, in words.
+        lost: By artifact name; an artifact that gave no number is left out.
+        int8_share: Share of the multiplications that are integers, 0 to 1.
+        seconds: It took.
+    """
+
+    recipe: str
+    lost: dict[str, float]
+    int8_share: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "recipe": self.recipe,
+            "lost": self.lost,
+            "int8_share": self.int8_share,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def read(cls, field: Field) -> ContractStep:
+        """Read what ``to_json`` wrote."""
+        lost = {name: item.number() for name, item in field.key("lost").pairs().items()}
+        share, seconds = field.key("int8_share").number(), field.key("seconds").number()
+        return cls(field.key("recipe").text(), lost, share, seconds)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A promise that was kept.
+
+    Args:
+        limit: Largest loss that was allowed.
+        is_relative: Whether a loss is a share of the float model's value.
+        metric: As ``pick_metric`` takes it, or ``"agreement: NAME"`` with the float model.
+        samples: What it was measured on, in words.
+        baseline: The float model's value.
+        higher_is_better: Of the metric.
+        figures: One an artifact; each keeps the promise.
+        recipe: How the artifacts were made, in words.
+        float_nodes: Names of nodes that were put back to float, by artifact.
+        steps: What was tried, in order.
+        sensitivity: Per layer, what quantizing it alone costs, JSON-ready; empty where the
+            search did not need it.
+        advice: What is fastest here, one sentence a runtime.
+        ranges: Path of the ranges in the bundle.
+    """
+
+    limit: float
+    is_relative: bool
+    metric: str
+    samples: str
+    baseline: float
+    figures: tuple[ContractFigure, ...]
+    higher_is_better: bool = True
+    recipe: str = ""
+    float_nodes: dict[str, tuple[str, ...]] | None = None
+    steps: tuple[ContractStep, ...] = ()
+    sensitivity: tuple[dict[str, Any], ...] = ()
+    advice: tuple[str, ...] = ()
+    ranges: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.limit) and self.limit >= 0):
+            raise ValueError(f"limit {self.limit} is not a loss >= 0")
+        if not self.figures:
+            raise ValueError("a contract without figures was not measured")
+
+    def allows(self, lost: float) -> bool:
+        """Whether that loss keeps the promise."""
+        return lost <= self.limit + _ROUNDING
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "limit": self.limit,
+            "is_relative": self.is_relative,
+            "metric": self.metric,
+            "higher_is_better": self.higher_is_better,
+            "samples": self.samples,
+            "baseline": self.baseline,
+            "figures": [figure.to_json() for figure in self.figures],
+            "recipe": self.recipe,
+            "float_nodes": {name: list(nodes) for name, nodes in (self.float_nodes or {}).items()},
+            "steps": [step.to_json() for step in self.steps],
+            "sensitivity": list(self.sensitivity),
+            "advice": list(self.advice),
+            "ranges": self.ranges,
+        }
+
+    @classmethod
+    def read(cls, field: Field) -> Contract:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleFormatError: It is malformed.
+        """
+        arguments: dict[str, Any] = {
+            name: field.key(name).text() for name in ("metric", "samples", "recipe", "ranges")
+        }
+        arguments |= {name: field.key(name).number() for name in ("limit", "baseline")}
+        arguments |= {name: _truth(field.key(name)) for name in ("is_relative", "higher_is_better")}
+        arguments["figures"] = tuple(ContractFigure.read(i) for i in field.key("figures").each())
+        arguments["steps"] = tuple(ContractStep.read(item) for item in field.key("steps").each())
+        arguments["advice"] = tuple(item.text() for item in field.key("advice").each())
+        arguments["float_nodes"] = {
+            name: tuple(node.text() for node in nodes.each())
+            for name, nodes in field.key("float_nodes").pairs().items()
+        }
+        arguments["sensitivity"] = tuple(
+            {name: item.value for name, item in layer.pairs().items()}
+            for layer in field.key("sensitivity").each()
+        )
+        return field.make(lambda: cls(**arguments))
+
+
+def _truth(field: Field) -> bool:
+    if not isinstance(field.value, bool):
+        raise field.fault("true or false")
+    return field.value
