@@ -244,3 +244,20 @@ def test_unexpected_failure_of_an_engine_leaves_the_session_closable() -> None:
     session.close()
 
     assert session.steps.released.is_set()
+
+
+def test_the_engine_goes_before_the_threads_that_ran_it() -> None:
+    # OpenVINO crashes where a thread that ran an engine ends while the engine is destroyed.
+    alive: list[str] = []
+
+    class Watched(SlowSession):
+        def _release(self) -> None:
+            alive.extend(thread.name for thread in threading.enumerate())
+
+    session = Watched.open(open_slow().artifact, None)  # type: ignore[arg-type]
+    session.steps.go_on.set()
+    session.run_async(X).result(WAIT_S)
+
+    session.close()
+
+    assert any(name.startswith("edgekit-slow") for name in alive)

@@ -208,11 +208,13 @@ class Session(ABC):
         """Wait for the running calls, then release the engine; calling it twice is fine."""
         if not self._lifetime.close():
             return
+        # First the engine, then the threads: OpenVINO 2026.4 keeps a part of the engine in every
+        # thread that ran it, and a thread that ends while the engine goes crashes the process.
+        self._release()
         with self._executor_lock:
             if self._executor is not None:
                 # Those that wait see the closed session; joining could be from their own thread.
                 self._executor.shutdown(wait=False)
-        self._release()
 
     def __enter__(self: SessionType) -> SessionType:
         return self
