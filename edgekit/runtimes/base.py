@@ -208,12 +208,10 @@ class Session(ABC):
         """Wait for the running calls, then release the engine; calling it twice is fine."""
         if not self._lifetime.close():
             return
-        # First the engine, then the threads: OpenVINO 2026.4 keeps a part of the engine in every
-        # thread that ran it, and a thread that ends while the engine goes crashes the process.
         self._release()
+        # Threads end after the engine: OpenVINO 2026.4 crashes where one ends while it goes.
         with self._executor_lock:
-            if self._executor is not None:
-                # Those that wait see the closed session; joining could be from their own thread.
+            if self._executor is not None:  # not joined: the caller may be one of them
                 self._executor.shutdown(wait=False)
 
     def __enter__(self: SessionType) -> SessionType:
