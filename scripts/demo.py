@@ -9,6 +9,7 @@ seen them. The last table says what was done and what was found.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def find_out(bundle: Bundle, picture: Path) -> dict[str, Found]:
                 cosines[key],
                 times[key],
                 int((np.array(answers) == held_out["labels"]).sum()),
-                f"{bundle.labels[scores.argmax()]}, {100 * scores.max():.2f} %",
+                bundle.labels[scores.argmax()],
             )
     return found
 
@@ -129,7 +130,7 @@ def show(bundle: Bundle, found: dict[str, Found], picture: Path, console: Consol
             continue
         rows.append(
             (*start, item.engine, f"{item.cosine:.7f}", f"{item.median_ms:.3f}",
-             f"{item.right} of {total}", item.answer)
+             f"{item.right}/{total}", item.answer)
         )  # fmt: skip
     console.line(f"\nEdgeKit {__version__}: {EXAMPLE.name}/digits.onnx -> {bundle.location.name}\n")
     console.table(
@@ -142,9 +143,8 @@ def show(bundle: Bundle, found: dict[str, Found], picture: Path, console: Consol
         if not status.is_verified:
             console.line(f"{artifact.name}: unverified: {status.reason}")
     console.line("cosine: golden outputs against ONNX Runtime on the source; ms: median, 1 thread")
-    console.line(
-        f"right: held-out digits that the model was not trained on\nwrote {bundle.location}"
-    )
+    console.line("right: held-out digits that the model was not trained on")
+    console.line(f"wrote {os.path.relpath(bundle.location)}")
 
 
 if __name__ == "__main__":

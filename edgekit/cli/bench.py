@@ -7,7 +7,7 @@ import argparse
 from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console, Table, human_bytes
+from edgekit.cli.console import Console, Table, counted, human_bytes
 from edgekit.pipeline.check import why_not_here
 from edgekit.runtimes.bench import BenchOptions, BenchReport, BenchResult, bench
 from edgekit.runtimes.options import HINTS
@@ -62,8 +62,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     facts = report.to_json()
     facts["skipped"] += _not_run(report, arguments)
     console.json(facts)
-    threads = arguments.threads or "the engine's own number of"
-    console.line(f"{facts['machine']}, {facts['cpus']} CPUs, {threads} threads; times in ms\n")
+    threads = counted(arguments.threads, "thread") if arguments.threads else "threads as it likes"
+    cpus = counted(facts["cpus"], "CPU")
+    console.line(f"{facts['machine']}, {cpus}, each engine {threads}; times in ms\n")
     console.table(
         Table(
             ("artifact", "runtime", ">median", ">p90", ">p99", ">per s"),
