@@ -39,6 +39,10 @@ PASSES: dict[str, Entry] = {
         f"{_HERE}.fold_batchnorm:fold_batchnorm",
         summary="put BatchNormalization and constant scales into the layer before",
     ),
+    "merge_clips": Entry(
+        f"{_HERE}.merge_clips:merge_clips",
+        summary="make Max and Min by numbers one Clip, or Relu",
+    ),
     "remove_dead": Entry(
         f"{_HERE}.remove_dead:remove_dead", summary="drop operators whose results nobody reads"
     ),
@@ -57,6 +61,7 @@ DEFAULT_PASSES = (
     "remove_identities",
     "fold_constants",
     "fold_batchnorm",
+    "merge_clips",
     "remove_identities",
     "merge_moves",
     "remove_dead",
