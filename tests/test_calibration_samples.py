@@ -119,10 +119,20 @@ def test_a_npz_file_fills_each_input_by_name(tmp_path: Path, is_compressed: bool
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
-    np.savez(tmp_path / "s.npz", z=rows())
+    np.savez(tmp_path / "s.npz", z=rows(), w=rows())
 
     with pytest.raises(InputError, match="'x'"):
         open_samples(tmp_path / "s.npz", (NUMBERS,))
+
+
+def test_the_only_array_beside_labels_fills_the_only_input(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", frames=rows(), labels=np.arange(len(rows())))
+
+    samples = list(open_samples(tmp_path / "s.npz", (NUMBERS,)))
+
+    assert [sample[NUMBERS.name].tolist() for sample in samples] == [
+        row[None].tolist() for row in rows()
+    ]
 
 
 def test_an_array_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edgekit.graph import Array
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm")
+_LABELS = ("labels", "label")
 
 Given: TypeAlias = "Array | Mapping[str, Array]"
 """One raw sample: the only input's array or frame, or all inputs by name."""
@@ -112,7 +113,10 @@ class VideoSource(Source):
 
 
 class ArraySource(Source):
-    """``.npy`` of shape (N, ...), or ``.npz`` with one such array per input."""
+    """``.npy`` of shape (N, ...), or ``.npz`` with one such array per input.
+
+    For a model with one input the array may have any name, and ``labels`` may lie beside it.
+    """
 
     def __init__(self, path: Path, *, names: tuple[str, ...]) -> None:
         self.name = str(path)
@@ -218,6 +222,10 @@ class _RowReaders:
         archive = zipfile.ZipFile(self._path)
         self._open.append(archive)
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        inputs = [name for name in members if name not in _LABELS]
+        if len(self._names) == 1 and self._names[0] not in members and len(inputs) == 1:
+            # One input, one array: its name says nothing. A validation set is read likewise.
+            members[self._names[0]] = members[inputs[0]]
         streams = {name: archive.open(members[name]) for name in self._names}
         self._open += streams.values()
         return streams
