@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from edgekit.tensor import TensorSpec
 
 Array: TypeAlias = NDArray[Any]
-Attribute: TypeAlias = "int | float | str | bytes | Array | Graph | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]"
+Attribute: TypeAlias = (
+    "int | float | str | bytes | Array | Graph "
+    "| tuple[int, ...] | tuple[float, ...] | tuple[str, ...]"
+)
 AttributeType = TypeVar("AttributeType")
 
 

@@ -56,7 +56,10 @@ class Case:
 
 CASES = (
     Case(("inspect",), ("digits.onnx", "NCHW", "openvino-fp32", "verified", "seven.png")),
-    Case(("verify",), ("compared with their hash", "passed", "tensorrt-fp32: unverified: needs an NVIDIA GPU")),
+    Case(
+        ("verify",),
+        ("compared with their hash", "passed", "tensorrt-fp32: unverified: needs an NVIDIA GPU"),
+    ),
     Case(("bench", "--rounds", "5", "--no-memory"), ("median", "litert", "CPUs", "tensorrt")),
     Case(("run", "--input", str(PICTURE)), ("seven", "score")),
 )
