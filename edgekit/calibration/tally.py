@@ -80,8 +80,8 @@ class Tally:
             flat = flat.astype(np.float32)
         if not flat.size:
             return
-        low, high = math.inf, -math.inf
-        for start in range(0, flat.size, _BLOCK):
+        low, high = self._add_block(flat[:_BLOCK], scratch)
+        for start in range(_BLOCK, flat.size, _BLOCK):
             block_low, block_high = self._add_block(flat[start : start + _BLOCK], scratch)
             low, high = min(low, block_low), max(high, block_high)
         self.count += flat.size

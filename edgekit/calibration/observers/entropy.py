@@ -56,9 +56,13 @@ def entropy(statistics: Statistics) -> Range:
     sums = _Sums.of(bins.counts)
     low, high = first, last
     for _ in range(_ROUNDS):
+        before = low
         high = _best(bins, sums, low=low, highs=_ends(bins.zero, last, low=low))
-        lows = _ends(bins.zero, first, low=high)
-        low = _best(bins, sums, lows=lows, high=high)
+        if bins.zero > first:
+            lows = _ends(bins.zero, first, low=high)
+            low = _best(bins, sums, lows=lows, high=high)
+        if low == before:
+            break
     return Range(
         everything[0] if low == first else float(bins.edges[low]),
         everything[1] if high == last else float(bins.edges[high]),
