@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from edgekit.converters.quantize.bias import correct_bias
+from edgekit.converters.quantize.equalize import equalize
 from edgekit.converters.quantize.groups import Plan, make_plan
 from edgekit.converters.quantize.limits import refused_by
 from edgekit.converters.quantize.qdq import to_qdq
+from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.quantize.scheme import SCHEMES, Scheme, pick_scheme
 from edgekit.converters.quantize.table import make_table
 from edgekit.errors import UsageError
@@ -27,9 +30,12 @@ __all__ = [
     "SCHEMES",
     "Plan",
     "Scheme",
+    "correct_bias",
+    "equalize",
     "pick_scheme",
     "plan_quantization",
     "quantize",
+    "round_weights",
     "to_qdq",
 ]
 
