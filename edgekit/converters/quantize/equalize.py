@@ -111,7 +111,8 @@ def _input_peaks(node: Node, constants: Mapping[str, Array]) -> Floats:
     group = node.attribute("group", 1)
     # (C_out, C_in / group, ...) -> (group, C_out / group, C_in / group, taps)
     parts = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
-    return parts.max(axis=(1, 3)).reshape(-1)
+    largest: Floats = parts.max(axis=(1, 3))
+    return largest.reshape(-1)
 
 
 def _factor(first: Node, second: Node, constants: Mapping[str, Array]) -> Floats:
