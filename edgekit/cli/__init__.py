@@ -23,6 +23,12 @@ COMMANDS: dict[str, Entry] = {
         extra="convert",
         summary="measure the ranges of a model's tensors on your own data",
     ),
+    "quantize": Entry(
+        "edgekit.cli.quantize:COMMAND",
+        needs=("onnx", "onnxruntime"),
+        extra="convert",
+        summary="write a quantized artifact from a model and its ranges",
+    ),
     "inspect": Entry(
         "edgekit.cli.inspect:COMMAND", summary="say what is in a bundle or a model file"
     ),
