@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.converters.evaluate import evaluate
 from edgekit.converters.passes.remove_dead import remove_dead
 from edgekit.converters.quantize.operators import Role, role_of, weight_of
 from edgekit.graph import Array, Graph, Node
@@ -196,6 +195,9 @@ def layer_inputs(
     graph: Graph, layers: Sequence[Layer], samples: Sequence[Mapping[str, Array]]
 ) -> Iterator[dict[str, Array]]:
     """Yield, for each sample, the layers' inputs by tensor name, computed in float."""
+    # It loads ONNX Runtime, which a conversion that quantizes nothing can do without.
+    from edgekit.converters.evaluate import evaluate
+
     names = list(dict.fromkeys(layer.node.inputs[0] for layer in layers))
     taps = tuple(graph.values[name] for name in names if name not in graph.input_names)
     tapped = remove_dead(replace(graph, outputs=taps)) if taps else graph
