@@ -45,13 +45,13 @@ class DType(str, Enum):
         """Return the numpy dtype (ml_dtypes' for those that numpy lacks)."""
         import numpy
 
-        if self is DType.STRING:
-            return numpy.dtype(object)
+        kind: object = object if self is DType.STRING else self.value
         if self in (DType.BFLOAT16, DType.INT4, DType.UINT4):
             import ml_dtypes
 
-            return numpy.dtype(getattr(ml_dtypes, self.value))
-        return numpy.dtype(self.value)
+            kind = getattr(ml_dtypes, self.value)
+        dtype: np.dtype[Any] = numpy.dtype(kind)  # type: ignore[call-overload]
+        return dtype
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DType:
