@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgekit.converters.emitters.tflite.codes import signed
+from edgekit.converters.emitters.tflite.focus import fuse_focus
 from edgekit.converters.emitters.tflite.fuse import fuse, store_half
 from edgekit.converters.emitters.tflite.infinity import check_infinities
 from edgekit.converters.emitters.tflite.integer import to_integers
@@ -91,7 +92,7 @@ def lower(
         _lower_node(low, node)
     outputs = {name: _finish_output(low, name, inputs) for name in graph.output_names}
     tensors = [value.tensor for value in outputs.values()]
-    operators = fuse(low.operators, tensors)
+    operators = fuse_focus(fuse(low.operators, tensors), tensors)
     if precision == "fp16":
         operators = store_half(operators)
     if isinstance(source, QuantizedGraph):
