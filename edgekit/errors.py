@@ -168,9 +168,18 @@ class CalibrationError(EdgeKitError):
 
 
 class ContractError(CalibrationError):
-    """No way of quantizing that was found keeps the promised accuracy; nothing was written."""
+    """No way of quantizing that was found keeps the promised accuracy; nothing was written.
+
+    Args:
+        message: As of any error, with the best that was found as a table.
+        frontier: The same, JSON-ready.
+    """
 
     code = "EK510"
+
+    def __init__(self, message: str, *, frontier: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.frontier = frontier
 
 
 class VerificationError(EdgeKitError):

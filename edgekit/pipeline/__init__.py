@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.converters.passes import simplify
 from edgekit.errors import UsageError
-from edgekit.pipeline.build import Built, check_input_names, emit, load_source, pick_targets
+from edgekit.pipeline.build import (
+    Built,
+    artifact_name,
+    check_input_names,
+    emit,
+    is_quantized,
+    load_source,
+    pick_targets,
+)
 from edgekit.pipeline.bundling import read_labels, with_facts, write_model_bundle
 from edgekit.pipeline.check import Check
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.prove import claim_nothing, prove
+from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
 from edgekit.preprocess import Preprocess
+from edgekit.ranges import Ranges
 from edgekit.target import Target
 
-__all__ = ["Built", "Check", "ConversionResult", "Progress", "convert"]
+__all__ = [
+    "DEFAULT_PROMISE",
+    "Built",
+    "Check",
+    "ConversionResult",
+    "Progress",
+    "Terms",
+    "convert",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,9 @@ def convert(
     golden: Sequence[str | Path] = (),
     verify: bool = True,
     folder: bool = False,
+    calibration: str | Path | None = None,
+    ranges: str | Path | Ranges | None = None,
+    terms: Terms | None = None,
     progress: Progress | None = None,
 ) -> ConversionResult:
     """Convert a model into one bundle for all targets.
@@ -70,6 +91,10 @@ def convert(
         verify: Whether every artifact is run and compared with the source. What this
             machine cannot run is marked unverified in any case.
         folder: Whether the bundle is a folder, not one zip file.
+        calibration: The user's own data, for int8: as ``calibration.open_samples`` takes it.
+        ranges: Of an earlier calibration, instead of it.
+        terms: What a quantized model may lose, and how that is measured; None promises 1 % of
+            the float model's value (``DEFAULT_PROMISE``).
         progress: Told the name of each stage as it starts.
 
     Returns:
@@ -79,6 +104,8 @@ def convert(
         UsageError: An option is mistyped or contradicts another.
         ModelError: The model cannot be converted; the message names the node or tensor.
         GateError: A result disagrees with the source; nothing was written.
+        ContractError: No way to quantize keeps the promise; nothing was written.
+        CalibrationError: The calibration data or the ranges cannot be used.
     """
     model, output = Path(model), Path(output)
     tell = progress or ignore
@@ -94,14 +121,48 @@ def convert(
 
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
         fused = steps if fuse_preprocess else {}
-        built = [emit(graph, target, Path(stage), fused=fused, progress=tell) for target in wanted]
+        made = [
+            emit(graph, target, Path(stage), fused=fused, progress=tell)
+            for target in wanted
+            if not is_quantized(target)
+        ]
+        integers = None
+        if any(map(is_quantized, wanted)):
+            from edgekit.pipeline.integers import build_integers
+
+            integers = build_integers(
+                model,
+                source,
+                graph,
+                targets=[target for target in wanted if is_quantized(target)],
+                terms=_with_data(terms or Terms(), calibration, ranges),
+                stage=Path(stage),
+                preprocess=steps,
+                fused=fused,
+                labels=class_names,
+                output=output,
+                verify=verify,
+                progress=tell,
+            )
+            made += integers.built
+        built = _in_order(made, wanted)
         if verify:
             files = [Path(path) for path in golden]
             proof = prove(
-                model, source, graph, built, preprocess=steps, golden=files, progress=tell
+                model,
+                source,
+                graph,
+                built,
+                preprocess=steps,
+                golden=files,
+                real=() if integers is None else integers.samples,
+                progress=tell,
             )
         else:
             proof = claim_nothing(built)
+        if integers is not None:
+            checks = {name: integers.status(name, check) for name, check in proof.checks.items()}
+            proof = replace(proof, checks=checks)
         tell(f"write {output.name}")
         bundle = write_model_bundle(
             output,
@@ -112,9 +173,29 @@ def convert(
             preprocess=steps,
             labels=class_names,
             folder=folder,
+            ranges=None if integers is None else integers.ranges,
+            contract=None if integers is None else integers.contract,
         )
     notes = (*(item.note for item in built if item.note), *proof.notes)
+    notes += () if integers is None else integers.notes
     return ConversionResult(bundle, tuple(built), proof.checks, notes)
+
+
+def _with_data(
+    terms: Terms, calibration: str | Path | None, ranges: str | Path | Ranges | None
+) -> Terms:
+    """Return the terms with the data that is given beside them."""
+    if calibration is not None:
+        terms = replace(terms, calibration=calibration)
+    if ranges is not None:
+        terms = replace(terms, ranges=Path(ranges) if isinstance(ranges, str) else ranges)
+    return terms
+
+
+def _in_order(built: Sequence[Built], targets: Sequence[Target]) -> list[Built]:
+    """Return the artifacts in the order in which their targets were given."""
+    by_name = {item.artifact.name: item for item in built}
+    return [by_name[artifact_name(target)] for target in targets]
 
 
 def _named(preprocess: Mapping[str, Preprocess], inputs: Sequence[str]) -> dict[str, Preprocess]:

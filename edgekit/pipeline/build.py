@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from edgekit.artifact import Artifact
 from edgekit.converters.emitters import EMITTERS
 from edgekit.converters.frontends import frontend_of
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantize.scheme import SCHEMES
 from edgekit.errors import UsageError
 from edgekit.graph import Graph
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.shapes import give_shapes, graph_for
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.registry import pick, unknown_name
 from edgekit.target import Target, pick_target
 
@@ -55,7 +57,7 @@ def pick_targets(targets: Sequence[Target | str]) -> tuple[Target, ...]:
         raise UsageError("no target is given; choose one or more, such as --target openvino")
     made: dict[str, Target] = {}
     for target in picked:
-        name = f"{target.format}-{target.precision}"
+        name = artifact_name(target)
         if name in made:
             raise UsageError(
                 f"targets {made[name].name!r} and {target.name!r} are both the artifact {name}; "
@@ -63,6 +65,16 @@ def pick_targets(targets: Sequence[Target | str]) -> tuple[Target, ...]:
             )
         made[name] = target
     return tuple(picked)
+
+
+def artifact_name(target: Target) -> str:
+    """Return the name of the target's artifact."""
+    return f"{target.format}-{target.precision}"
+
+
+def is_quantized(target: Target) -> bool:
+    """Whether the target needs a table of codes."""
+    return artifact_name(target) in SCHEMES
 
 
 def check_input_names(names: Mapping[str, Preprocess], graph: Graph) -> None:
@@ -79,6 +91,7 @@ def emit(
     *,
     fused: Mapping[str, Preprocess],
     progress: Progress,
+    quantized: Callable[[Graph], QuantizedGraph] | None = None,
 ) -> Built:
     """Return the target's artifact, written into a folder of its own under ``stage``.
 
@@ -88,8 +101,9 @@ def emit(
         stage: Where artifacts are put together.
         fused: Preprocessing to put into the artifact, by input name.
         progress: Told the artifact's name.
+        quantized: Gives the graph, in the target's shapes, its table; for int8 targets.
     """
-    name = f"{target.format}-{target.precision}"
+    name = artifact_name(target)
     progress(f"emit {name}")
     fitted, note = graph_for(graph, target)
     if fitted is not graph:
@@ -98,6 +112,7 @@ def emit(
     folder = stage / name
     folder.mkdir()
     emitter = pick(EMITTERS, target.format, kind="emitter").load()
-    artifact: Artifact = emitter(fitted, folder, target=target, preprocess=fused or None)
+    source = fitted if quantized is None else quantized(fitted)
+    artifact: Artifact = emitter(source, folder, target=target, preprocess=fused or None)
     nbytes = sum((folder / file).stat().st_size for file in artifact.files.values())
     return Built(artifact, folder, fitted, nbytes, note)

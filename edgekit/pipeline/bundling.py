@@ -13,6 +13,7 @@ from edgekit.artifact import Artifact
 from edgekit.bundle import (
     DEFAULT_TOLERANCES,
     Bundle,
+    Contract,
     Golden,
     GoldenFiles,
     Manifest,
@@ -28,8 +29,10 @@ from edgekit.pipeline.build import Built
 from edgekit.pipeline.check import Check
 from edgekit.pipeline.samples import Sample
 from edgekit.preprocess import Preprocess
+from edgekit.ranges import Ranges
 from edgekit.tensor import TensorSpec
 
+RANGES_FILE = "ranges.json"
 _HASH_CHUNK = 1 << 20
 
 # Distributions whose version decides what comes out, by artifact format.
@@ -99,6 +102,8 @@ def write_model_bundle(
     preprocess: Mapping[str, Preprocess],
     labels: Sequence[str],
     folder: bool,
+    ranges: Ranges | None = None,
+    contract: Contract | None = None,
 ) -> Bundle:
     """Write the bundle; the old one at ``output`` stays until the new one is whole.
 
@@ -111,6 +116,8 @@ def write_model_bundle(
         preprocess: By input name.
         labels: Class names by index.
         folder: Whether to write a folder instead of one zip file.
+        ranges: That integers were made from; they are stored as ``RANGES_FILE``.
+        contract: What was promised of them.
     """
     files: dict[str, bytes | Path] = {}
     artifacts: list[Artifact] = []
@@ -127,6 +134,8 @@ def write_model_bundle(
         record, content = pack_golden(golden, index=number)
         goldens.append(record)
         files.update(content)
+    if ranges is not None:
+        files[RANGES_FILE] = json.dumps(ranges.to_json(), indent=1).encode("utf-8") + b"\n"
     manifest = Manifest(
         name=model.stem,
         source=Source(model.name, _sha256(model), framework="onnx", opset=graph.opset),
@@ -142,6 +151,8 @@ def write_model_bundle(
         ),
         status={name: check.status for name, check in proof.checks.items()},
         tools=_tools(artifacts, proof.checks),
+        calibration=None if ranges is None else ranges.fingerprint,
+        contract=contract,
     )
     return write_bundle(output, manifest, files, folder=folder)
 

@@ -11,6 +11,7 @@ from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import Proof
 from edgekit.pipeline.check import BACKEND, Check, judge, measure
 from edgekit.pipeline.half import rounding_figures, widened
+from edgekit.pipeline.measured import measured_tolerance
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample, noise_samples, sample_from_file
@@ -26,12 +27,13 @@ def prove(
     *,
     preprocess: Mapping[str, Preprocess],
     golden: Sequence[Path],
+    real: Sequence[Sample] = (),
     progress: Progress,
 ) -> Proof:
     """Return what was shown about the artifacts.
 
     Each runs on two samples of noise and on the caller's own; the source runs on the same
-    under ONNX Runtime.
+    under ONNX Runtime. Quantized ones run on real samples alone: their ranges do not cover noise.
 
     Args:
         model: The source file.
@@ -39,7 +41,8 @@ def prove(
         graph: The simplified source.
         built: The artifacts.
         preprocess: By input name.
-        golden: The caller's samples; empty keeps one of noise.
+        golden: The caller's samples; empty keeps the real ones, or one of noise.
+        real: Samples that a quantized model was measured on.
         progress: Told what is being run.
 
     Raises:
@@ -50,6 +53,7 @@ def prove(
     samples = _Noise(preprocess)
     strictest = _strictest(built)
     own = [sample_from_file(path, strictest.inputs, preprocess=preprocess) for path in golden]
+    own = own or list(real)
     progress("check the simplified model")
     feeds = [sample.tensors for sample in samples.of(graph.inputs)]
     check_step("simplify", source, graph, feeds=feeds)
@@ -58,7 +62,8 @@ def prove(
     checks: dict[str, Check] = {}
     for item in built:
         progress(f"check {item.artifact.name}")
-        tried = [*samples.of(item.graph.inputs), *own]
+        is_quantized = item.artifact.precision not in DEFAULT_TOLERANCES
+        tried = own if is_quantized else [*samples.of(item.graph.inputs), *own]
         check = measure(
             item.artifact,
             item.folder,
@@ -97,6 +102,13 @@ class _Judge:
 
     def judge(self, item: Built, check: Check, samples: Sequence[Sample]) -> None:
         precision = item.artifact.precision
+        if precision not in DEFAULT_TOLERANCES:
+            if check.outputs:
+                wide = measured_tolerance(
+                    check.outputs, self.tolerances.get(precision, {}).get(BACKEND)
+                )
+                self.tolerances[precision] = {"cpu": wide, "gpu": wide}
+            return
         is_usual = all(
             output.is_within(self.tolerances[precision][BACKEND]) for output in check.outputs
         )

@@ -1,0 +1,212 @@
+"""Quantize for every target and keep the promise, measured on the runtimes of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit._version import __version__
+from edgekit.calibration.contract import Outcome, Recipe, Scale
+from edgekit.calibration.search import Ladder, search
+from edgekit.calibration.sensitivity import Sensitivity
+from edgekit.calibration.trials import Memory
+from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.quantize import pick_scheme
+from edgekit.errors import ContractError
+from edgekit.pipeline.build import Built, artifact_name
+from edgekit.pipeline.layers import integer_units
+from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.quantize import GIVEN, Calibrated, Maker
+from edgekit.pipeline.sensitivity import SAMPLES, sensitivity
+from edgekit.pipeline.terms import Terms
+from edgekit.pipeline.workbench import SIMULATED_ON, Workbench, Workshop
+from edgekit.pipeline.yardstick import Yardstick, make_yardstick
+from edgekit.preprocess import Preprocess
+from edgekit.ranges import Ranges
+from edgekit.runtimes.select import load
+from edgekit.target import Target
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A promise that was kept.
+
+    Args:
+        built: The artifacts, as they were measured.
+        outcome: How the search went.
+        yardstick: What it measured by.
+        ranges: That the integers were made from.
+        costs: Per layer; empty where they were not needed.
+    """
+
+    built: tuple[Built, ...]
+    outcome: Outcome
+    yardstick: Yardstick
+    ranges: Ranges
+    costs: tuple[Sensitivity, ...]
+
+
+def quantize_once(
+    known: Calibrated,
+    targets: Sequence[Target],
+    terms: Terms,
+    stage: Path,
+    *,
+    fused: Mapping[str, Preprocess],
+    progress: Progress,
+) -> tuple[Built, ...]:
+    """Return the artifacts by the first recipe, unmeasured."""
+    workshop = Workshop(Maker(known, progress=progress), stage, fused=fused)
+    recipe = Recipe(known.method, keep_float=terms.keep_float)
+    return tuple(workshop.build(target, recipe)[0] for target in targets)
+
+
+def keep_promise(
+    known: Calibrated,
+    targets: Sequence[Target],
+    terms: Terms,
+    stage: Path,
+    *,
+    preprocess: Mapping[str, Preprocess],
+    fused: Mapping[str, Preprocess],
+    labels: Sequence[str],
+    state: Path | None,
+    progress: Progress,
+) -> Kept:
+    """Return artifacts that lose no more than was promised.
+
+    Args:
+        known: The calibrated model.
+        targets: Quantized ones.
+        terms: What was promised, and how it is measured.
+        stage: Where artifacts are put together.
+        preprocess: By input name.
+        fused: Preprocessing inside the artifacts.
+        labels: Class names, where known.
+        state: File that keeps the search; removed once the promise is kept.
+        progress: Told each step with its figures.
+
+    Raises:
+        ContractError: Nothing that was found keeps it; the message shows the frontier.
+        UsageError: The samples or the metric do not fit the model.
+        CalibrationError: The state that is to be resumed is of another search.
+    """
+    progress("measure the float model")
+    float_path = stage / "float.onnx"
+    write_graph(known.graph, float_path)
+    with load(float_path, device="onnxruntime") as session:
+        yardstick = make_yardstick(
+            known.graph, terms, session, preprocess=preprocess, labels=labels
+        )
+    measured = yardstick.float_model
+    progress(
+        f"float model: {yardstick.name} {measured.value:.4f} on {yardstick.samples.description}"
+    )
+
+    maker = Maker(known, progress=progress)
+    workshop = Workshop(maker, stage, fused=fused)
+    memory = _memory(state, _key(known, targets, terms, yardstick), resume=terms.resume)
+    scale = Scale(terms.promise, measured.value, measured.higher_is_better)
+    bench = Workbench(workshop, targets, yardstick, scale, preprocess=preprocess)
+    costs = _Costs(maker, known, progress)
+    outcome = search(
+        bench.measure,
+        Ladder(
+            Recipe(known.method, keep_float=terms.keep_float),
+            maker.methods if terms.method is None else (),
+            maker.fixes,
+            costs.order,
+        ),
+        scale,
+        artifacts=[artifact_name(target) for target in targets],
+        limit_s=terms.time_s,
+        memory=memory,
+        tell=progress,
+    )
+    if outcome.is_kept:
+        outcome = bench.finish(outcome)
+    if not outcome.is_kept:
+        raise refusal(outcome, yardstick)
+    memory.forget()
+    recipe = next(iter(outcome.recipes.values()))
+    built = tuple(bench.ready[artifact_name(target)][1] for target in targets)
+    return Kept(built, outcome, yardstick, maker.ranges(recipe), tuple(costs.found))
+
+
+def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:
+    """Return the error that says what was found instead."""
+    scale, promise = outcome.scale, outcome.scale.promise
+    lines = [f"  {'lost':>9}  {'int8':>5}  {'ms':>8}  recipe"]
+    rows: list[dict[str, Any]] = []
+    for trial in outcome.frontier:
+        lost, latency = scale.worst(trial), trial.latency_ms
+        shown = "" if latency is None else f"{latency:.3f}"
+        lines.append(
+            f"  {promise.in_words(lost):>9}  {trial.int8_share:>5.0%}  {shown:>8}  {trial.recipe}"
+        )
+        rows.append({"lost": lost, "latency_ms": latency, **trial.to_json()})
+    advice = (
+        "allow more with --max-drop, or give the search longer with --time and --resume"
+        if outcome.is_out_of_time
+        else "allow more with --max-drop, give more calibration data, or take fp16"
+    )
+    return ContractError(
+        f"a drop of {promise} in {yardstick.name} (float: {scale.baseline:.4f}) is not kept: "
+        f"{outcome.reason}; nothing was written. The best of {len(outcome.trials)} steps:\n"
+        + "\n".join(lines)
+        + f"\n{advice}",
+        frontier=tuple(rows),
+    )
+
+
+class _Costs:
+    """The layers' order, computed when it is asked for."""
+
+    def __init__(self, maker: Maker, known: Calibrated, progress: Progress) -> None:
+        self._maker = maker
+        self._known = known
+        self._tell = progress
+        self.found: Sequence[Sensitivity] = ()
+
+    def order(self, recipe: Recipe) -> list[tuple[str, ...]]:
+        made = self._maker(self._maker.graph(recipe), recipe, pick_scheme(SIMULATED_ON))
+        samples = list(self._known.samples[:SAMPLES])
+        if not samples:
+            # Ranges without data: the largest layers last, which keeps most in integers.
+            units = sorted(integer_units(made), key=lambda unit: unit.work)
+            return [unit.nodes for unit in units]
+        self.found = sensitivity(made, samples, progress=self._tell)
+        return [cost.layer.nodes for cost in self.found]
+
+
+def _memory(state: Path | None, key: str, *, resume: bool) -> Memory:
+    if state is not None and not resume:
+        state.unlink(missing_ok=True)
+    return Memory() if state is None else Memory.load(state, key=key)
+
+
+def _key(known: Calibrated, targets: Sequence[Target], terms: Terms, yardstick: Yardstick) -> str:
+    """Return the hash of all that a measurement depends on."""
+    facts = {
+        "edgekit": __version__,
+        "model": known.ranges.model,
+        "calibration": known.ranges.fingerprint,
+        "ranges": _digest(known.ranges) if known.method == GIVEN else "",
+        "method": known.method,
+        "keep_float": sorted(terms.keep_float),
+        "targets": sorted(artifact_name(target) for target in targets),
+        "metric": yardstick.name,
+        "samples": yardstick.samples.description,
+        "float": yardstick.float_model.value,
+        "options": [terms.decoder, terms.output],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(ranges: Ranges) -> str:
+    chosen = {name: (item.low, item.high) for name, item in ranges.ranges.items()}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,258 @@
+"""From ranges to quantized graphs, by recipe: ``calibrated`` once, then ``Maker`` at each try.
+
+To add a fix of the weights: its name in ``FIXES``, cheapest first, what it does in
+``Maker.__call__``, and a test that it helps a model that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekit.calibration.collect import Collected
+from edgekit.calibration.contract import Recipe
+from edgekit.calibration.doctor import look_back
+from edgekit.calibration.finding import Finding
+from edgekit.calibration.lint import lint
+from edgekit.calibration.observers import OBSERVERS, choose_ranges
+from edgekit.calibration.samples import open_samples
+from edgekit.converters.gate import check_step
+from edgekit.converters.passes.rewrites import REWRITES, rewrite
+from edgekit.converters.quantize import Scheme, quantize
+from edgekit.converters.quantize.bias import correct_bias
+from edgekit.converters.quantize.equalize import equalize, layer_pairs
+from edgekit.converters.quantize.rounding import round_weights
+from edgekit.converters.tap import Taps, find_taps
+from edgekit.errors import CalibrationError, UsageError
+from edgekit.graph import Array, Graph
+from edgekit.pipeline.calibration import examine, measure, ranges_of, sha256
+from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.terms import Terms
+from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
+from edgekit.ranges import Ranges
+
+GIVEN = "given"
+"""The method of ranges that were handed in as they are."""
+
+FIX_SAMPLES = 32
+"""Calibration samples that fixes of the weights look at."""
+
+BIAS, EQUALIZE, ROUND = "bias_correction", "equalization", "adaptive_rounding"
+FIXES = (BIAS, EQUALIZE, ROUND)
+"""Cheapest first: the order of the ladder."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float model with what is known of its tensors.
+
+    Args:
+        graph: Simplified.
+        ranges: By the first method.
+        taps: What was measured, and what holds the same values.
+        samples: Some of the calibration data for the fixes; empty where ranges were handed in.
+        method: Of ``ranges``.
+        again: Measures another graph of the same tensors on the same data; None where ranges
+            were handed in without data.
+        findings: What the doctor says.
+        skipped: Samples that could not be read.
+    """
+
+    graph: Graph
+    ranges: Ranges
+    taps: Taps
+    samples: tuple[Mapping[str, Array], ...] = ()
+    method: str = "auto"
+    again: Callable[[Graph], Ranges] | None = None
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+def calibrated(
+    model: Path,
+    source: Graph,
+    graph: Graph,
+    terms: Terms,
+    *,
+    preprocess: Mapping[str, Preprocess],
+    classes: int | None = None,
+    resume: Path | None = None,
+    progress: Progress,
+) -> Calibrated:
+    """Return the model with its ranges: as handed in, or from one pass over the data.
+
+    Args:
+        model: The source file.
+        source: As it was loaded.
+        graph: Simplified.
+        terms: Where the data or ranges are.
+        preprocess: By input name.
+        classes: Number of the model's class names, where known.
+        resume: File that keeps the state of the pass.
+        progress: Told what is being done.
+
+    Raises:
+        UsageError: Neither data nor ranges are given.
+        CalibrationError: The ranges are of another model, or the data cannot be used.
+    """
+    taps = find_taps(graph)
+    if terms.ranges is not None:
+        ranges = _handed_in(terms.ranges, sha256(model), taps)
+        known = Calibrated(graph, ranges, taps, method=GIVEN)
+        return known if terms.method is None else _by_method(known, terms.method)
+    if terms.calibration is None:
+        raise UsageError(
+            "a quantized target needs some of the data that the model will see: give "
+            "--calibration PATH, or --ranges FILE of an earlier edgekit calibrate"
+        )
+    opened = open_samples(
+        terms.calibration, source.inputs, preprocess=preprocess, limit=terms.samples
+    )
+    method = terms.method or "auto"
+    progress("look at the calibration samples")
+    findings = examine(source, opened, preprocess=preprocess, classes=classes)
+
+    def passed(measured: Graph, state: Path | None = None) -> tuple[Collected, Ranges]:
+        collected, found = measure(
+            measured, opened, model=sha256(model), resume=state, progress=progress
+        )
+        return collected, ranges_of(collected, found, model=sha256(model), method=method)
+
+    collected, ranges = passed(graph, resume)
+    skipped = tuple(opened.skipped)
+    findings += look_back(collected, ranges.ranges, method=method)
+    return Calibrated(
+        graph,
+        ranges,
+        taps,
+        tuple(opened.first(FIX_SAMPLES)),
+        method,
+        again=lambda other: passed(other)[1],
+        findings=tuple(findings),
+        skipped=skipped,
+    )
+
+
+def treated(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph after the linter's rewrites, which change no float result, and notes.
+
+    Raises:
+        GateError: A rewrite changed the result after all.
+    """
+    hazards = [hazard for hazard in lint(graph) if hazard.rewrite in REWRITES]
+    if not hazards:
+        return graph, ()
+    changed = rewrite(graph, [(hazard.rewrite, hazard.nodes) for hazard in hazards])
+    check_step("rewrite", graph, changed)
+    return changed, tuple(f"{hazard.rewrite} at {hazard.node}" for hazard in hazards)
+
+
+class Maker:
+    """Makes quantized graphs by recipe; what recipes share is computed once.
+
+    Args:
+        known: The calibrated model.
+        progress: Told what takes long.
+    """
+
+    def __init__(self, known: Calibrated, *, progress: Progress) -> None:
+        self._known = known
+        self._tell = progress
+        self._ranges: dict[tuple[bool, str], Ranges] = {(False, known.method): known.ranges}
+        self._equal: Calibrated | None = None
+        self._weights: dict[tuple[Recipe, str], QuantizedGraph] = {}
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Other methods that can be tried without another pass."""
+        if not self._known.ranges.statistics:
+            return ()
+        return tuple(name for name in OBSERVERS if name != self._known.method)
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """Fixes that can be tried: they need samples, and layers that they can change."""
+        if not self._known.samples:
+            return ()
+        can_equalize = self._known.again is not None and bool(layer_pairs(self._known.graph))
+        return tuple(name for name in FIXES if name != EQUALIZE or can_equalize)
+
+    def graph(self, recipe: Recipe) -> Graph:
+        """Return the float graph that the recipe quantizes: equalized, or as it is."""
+        return self._base(recipe).graph
+
+    def ranges(self, recipe: Recipe) -> Ranges:
+        """Return the ranges of the recipe."""
+        key = (EQUALIZE in recipe.fixes, recipe.method)
+        if key not in self._ranges:
+            self._ranges[key] = _by_method(self._base(recipe), recipe.method).ranges
+        return self._ranges[key]
+
+    def __call__(self, graph: Graph, recipe: Recipe, scheme: Scheme) -> QuantizedGraph:
+        """Return the graph quantized by the recipe.
+
+        Args:
+            graph: That of ``Maker.graph``, or the same with a target's fixed shapes.
+            recipe: What to do.
+            scheme: Of the target.
+        """
+        there = {node.name for node in graph.nodes}
+        # What fixed shapes turned into constants is not there to be kept.
+        kept = [name for name in recipe.keep_float if name in there]
+        made = quantize(graph, self.ranges(recipe), scheme, keep_float=kept)
+        if ROUND in recipe.fixes:
+            made = self._rounded(made, recipe, scheme)
+        if BIAS in recipe.fixes:  # for the weights as they are in the end
+            made = correct_bias(made, self._known.samples)
+        return made
+
+    def _base(self, recipe: Recipe) -> Calibrated:
+        if EQUALIZE not in recipe.fixes or self._known.again is None:
+            return self._known
+        if self._equal is None:
+            self._tell("equalize channels, and measure again")
+            graph = equalize(self._known.graph)
+            self._equal = replace(self._known, graph=graph, ranges=self._known.again(graph))
+        return self._equal
+
+    def _rounded(self, made: QuantizedGraph, recipe: Recipe, scheme: Scheme) -> QuantizedGraph:
+        """Return the graph with weights that were rounded once, all layers being integers."""
+        key = (replace(recipe, keep_float=()), scheme.name)
+        if key not in self._weights:
+            self._tell(f"round the weights for {scheme.name}")
+            whole = quantize(made.graph, self.ranges(recipe), scheme)
+            self._weights[key] = round_weights(whole, self._known.samples)
+        done = self._weights[key]
+        weights = {
+            name: done.graph.initializers[name]
+            for name, code in made.codes.items()
+            if name in made.graph.initializers and done.codes.get(name) == code
+        }
+        constants = {**made.graph.initializers, **weights}
+        return replace(made, graph=replace(made.graph, initializers=constants))
+
+
+def _by_method(known: Calibrated, method: str) -> Calibrated:
+    if not known.ranges.statistics:
+        raise UsageError(
+            f"the ranges hold no statistics, so {method} ranges cannot be chosen from them; give "
+            "--calibration, or leave --method out"
+        )
+    chosen = choose_ranges(known.ranges.statistics, method)
+    chosen |= {name: chosen[root] for name, root in known.taps.aliases.items() if root in chosen}
+    return replace(known, ranges=known.ranges.with_ranges(chosen), method=method)
+
+
+def _handed_in(ranges: Path | Ranges, model: str, taps: Taps) -> Ranges:
+    loaded = ranges if isinstance(ranges, Ranges) else Ranges.load(ranges)
+    where = "the ranges" if isinstance(ranges, Ranges) else str(ranges)
+    if loaded.model != model:
+        raise CalibrationError(
+            f"{where} belong to a model with SHA-256 {loaded.model[:12]}..., this one has "
+            f"{model[:12]}...: calibrate this model"
+        )
+    if not any(name in loaded.ranges for name in taps.measured):
+        raise CalibrationError(f"{where} hold no tensor of this model; calibrate it again")
+    return loaded
