@@ -125,8 +125,13 @@ def flow(view: View) -> Placement:
 
 
 def everywhere(view: View) -> Placement:
-    """ONNX Runtime: pairs on both sides of every operator that has an integer kernel."""
+    """ONNX Runtime: pairs on both sides of every operator that has an integer kernel.
+
+    What comes after the last layer (pooling, Sigmoid, decoding of boxes) computes in float: it
+    costs little there and writes the outputs, whose small values no code would keep.
+    """
     graph = view.graph
+    leading = _leading_to_layers(view)
     inside = interior(graph)
     readers = graph.consumers()
     pairs: dict[str, frozenset[str] | None] = {}
@@ -134,7 +139,7 @@ def everywhere(view: View) -> Placement:
     constants: set[str] = set()
     for node in graph.nodes:
         role = view.roles.get(node.name)
-        if role is None or node.op_type not in _ONNX_RUNTIME:
+        if role is None or node.op_type not in _ONNX_RUNTIME or node.name not in leading:
             continue
         if role is Role.LAYER:
             if not view.is_layer(node):
@@ -186,6 +191,17 @@ PLACEMENTS: dict[str, Callable[[View], Placement]] = {
     "inputs": inputs,
     "weights": weights,
 }
+
+
+def _leading_to_layers(view: View) -> set[str]:
+    """Return names of the layers, and of the nodes whose results reach one."""
+    needed: set[str] = set()
+    names: set[str] = set()
+    for node in reversed(view.graph.nodes):
+        if view.is_layer(node) or needed.intersection(node.outputs):
+            names.add(node.name)
+            needed.update(node.inputs)
+    return names
 
 
 def _residual_sources(view: View, found: set[str]) -> set[str]:
