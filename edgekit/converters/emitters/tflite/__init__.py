@@ -9,7 +9,8 @@ left. An operator that no builtin kernel can compute is refused by name.
     lowering.py   the state of one lowering
     ops/          one lowering per ONNX operator
     fuse.py       fused activations and biases, float16 storage
-    integer.py    int8 kernels from a table of codes
+    focus.py      slices side by side as one SPACE_TO_DEPTH
+    integer.py    int8 kernels from a table of codes (docs/tflite-int8.md)
     model.py writer.py schema.py   the flatbuffer
 """
 
@@ -29,6 +30,7 @@ from edgekit.graph import Graph
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
+from edgekit.tensor import DType
 
 MODEL_FILE = "model.tflite"
 
@@ -41,6 +43,7 @@ def emit(
     *,
     target: Target,
     preprocess: Mapping[str, Preprocess] | None = None,
+    io_dtype: DType = DType.FLOAT32,
 ) -> Artifact:
     """Write ``model.tflite`` into the folder, its facts as text and as TFLite metadata.
 
@@ -50,6 +53,7 @@ def emit(
         folder: Where the file goes.
         target: Its precision says how the weights of a float graph are stored.
         preprocess: Steps to fuse into the file, by input name.
+        io_dtype: What float inputs and outputs of an int8 model become: FLOAT32, INT8, UINT8.
 
     Raises:
         UnsupportedOperatorError: A node cannot be lowered; the message names it.
@@ -59,7 +63,7 @@ def emit(
     if fused:
         source = _fused(source, fused)
     graph = source.graph if isinstance(source, QuantizedGraph) else source
-    lowered = lower(source, precision=target.precision)
+    lowered = lower(source, precision=target.precision, io_dtype=io_dtype)
     facts = facts_of(graph, target=target, fused=fused)
     lowered.model.metadata.update({key: text.encode() for key, text in facts.items()})
     told = {name: steps for name, steps in preprocess_of(facts).items() if name not in fused}
