@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import PRECISIONS
-from edgekit.cli import options
+from edgekit.cli import options, terms
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
 from edgekit.errors import UsageError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = f"""example:
   edgekit convert model.onnx --target openvino --target tflite:fp16 -o model.edgekit
+  edgekit convert model.onnx -t openvino -t tflite -t tensorrt --precision int8 \\
+          --calibration photos/ --preprocess letterbox,rgb,scale=1/255 --max-drop 1%
 
 {options.target_help()}"""
 
@@ -73,6 +75,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--no-verify", action="store_true", help="write without running; all stays unverified"
     )
+    terms.configure(parser)
     options.add_json(parser)
 
 
@@ -82,10 +85,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     output = arguments.output or arguments.model.with_suffix(".edgekit")
     _check_output(output)
+    targets = [options.target_in(text, arguments.precision) for text in arguments.target]
+    asked = terms.read(arguments, targets)
     with console.progress() as stage:
         result = convert(
             arguments.model,
-            targets=[options.target_in(text, arguments.precision) for text in arguments.target],
+            targets=targets,
             output=output,
             shapes=options.collect_shapes(arguments.shape),
             preprocess=_read_preprocess(arguments.preprocess or []),
@@ -94,6 +99,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             golden=arguments.golden or [],
             verify=not arguments.no_verify,
             folder=arguments.folder,
+            terms=asked,
             progress=stage,
         )
     _print_result(result, output, console)
@@ -122,6 +128,7 @@ def _read_preprocess(texts: Sequence[str]) -> dict[str, Preprocess]:
 
 
 def _print_result(result: ConversionResult, output: Path, console: Console) -> None:
+    contract = result.bundle.manifest.contract
     console.json(
         {
             "bundle": str(output),
@@ -135,6 +142,7 @@ def _print_result(result: ConversionResult, output: Path, console: Console) -> N
                 }
                 for item in result.built
             ],
+            "contract": None if contract is None else contract.to_json(),
             "notes": list(result.notes),
         }
     )
@@ -147,7 +155,9 @@ def _print_result(result: ConversionResult, output: Path, console: Console) -> N
     )
     for name, check in result.checks.items():
         if check.status.reason:
-            console.line(f"{name}: unverified: {check.status.reason}")
+            console.line(f"{name}: {check.status.state}: {check.status.reason}")
+    if contract is not None:
+        terms.show(contract, console)
     for note in result.notes:
         console.line(f"note: {note}")
     console.line(f"wrote {output}")
@@ -156,7 +166,7 @@ def _print_result(result: ConversionResult, output: Path, console: Console) -> N
 def _row(item: Built, check: Check) -> tuple[str, ...]:
     start = (item.artifact.name, human_bytes(item.nbytes))
     if not check.outputs:
-        return *start, "unverified", "", ""
+        return *start, check.status.state, "", ""
     return (
         *start,
         f"{check.runtime} {check.version}",

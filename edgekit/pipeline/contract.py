@@ -15,7 +15,7 @@ from edgekit.calibration.search import Ladder, search
 from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.calibration.trials import Memory
 from edgekit.converters.onnx_model import write_graph
-from edgekit.converters.quantize import pick_scheme
+from edgekit.converters.quantize import Scheme, pick_scheme
 from edgekit.errors import ContractError
 from edgekit.pipeline.build import Built, artifact_name
 from edgekit.pipeline.layers import integer_units
@@ -112,7 +112,11 @@ def keep_promise(
     memory = _memory(state, _key(known, targets, terms, yardstick), resume=terms.resume)
     scale = Scale(terms.promise, measured.value, measured.higher_is_better)
     bench = Workbench(workshop, targets, yardstick, scale, preprocess=preprocess)
-    costs = _Costs(maker, known, progress)
+    first = targets[0]
+    scheme = pick_scheme(
+        SIMULATED_ON if first.precision == "int8" else first.format, first.precision
+    )
+    costs = _Costs(maker, known, scheme, progress=progress)
     outcome = search(
         bench.measure,
         Ladder(
@@ -166,14 +170,17 @@ def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:
 class _Costs:
     """The layers' order, computed when it is asked for."""
 
-    def __init__(self, maker: Maker, known: Calibrated, progress: Progress) -> None:
+    def __init__(
+        self, maker: Maker, known: Calibrated, scheme: Scheme, *, progress: Progress
+    ) -> None:
         self._maker = maker
+        self._scheme = scheme
         self._known = known
         self._tell = progress
         self.found: Sequence[Sensitivity] = ()
 
     def order(self, recipe: Recipe) -> list[tuple[str, ...]]:
-        made = self._maker(self._maker.graph(recipe), recipe, pick_scheme(SIMULATED_ON))
+        made = self._maker(self._maker.graph(recipe), recipe, self._scheme)
         samples = list(self._known.samples[:SAMPLES])
         if not samples:
             # Ranges without data: the largest layers last, which keeps most in integers.

@@ -11,6 +11,8 @@ import numpy as np
 from edgekit.bundle import Contract, ContractFigure, ContractStep, Status
 from edgekit.bundle.contract import MEASURED, SIMULATED
 from edgekit.calibration.contract import Figure
+from edgekit.converters.quantize.scheme import pick_scheme
+from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.advice import advise
 from edgekit.pipeline.build import Built
@@ -24,6 +26,7 @@ from edgekit.pipeline.terms import Terms
 from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
+from edgekit.registry import unknown_name
 from edgekit.runtimes.base import Session
 from edgekit.target import Target
 
@@ -98,6 +101,10 @@ def build_integers(
     notes: tuple[str, ...] = ()
     if terms.ranges is None:
         graph, notes = treated(graph)
+    nodes = tuple(node.name for node in graph.nodes)
+    for name in terms.keep_float:
+        if name not in nodes:
+            raise UsageError(unknown_name(name, nodes, kind="node"))
     known = calibrated(
         model,
         source,
@@ -105,6 +112,7 @@ def build_integers(
         terms,
         preprocess=preprocess,
         classes=len(labels) or None,
+        weights_only=all(map(_is_weight_only, targets)),
         resume=output.with_name(f"{output.name}.calibration") if terms.resume else None,
         progress=progress,
     )
@@ -133,6 +141,10 @@ def build_integers(
         kept.outcome.figures,
         notes,
     )
+
+
+def _is_weight_only(target: Target) -> bool:
+    return pick_scheme(target.format, target.precision).is_weight_only
 
 
 def _advice(

@@ -78,6 +78,7 @@ def calibrated(
     *,
     preprocess: Mapping[str, Preprocess],
     classes: int | None = None,
+    weights_only: bool = False,
     resume: Path | None = None,
     progress: Progress,
 ) -> Calibrated:
@@ -90,6 +91,7 @@ def calibrated(
         terms: Where the data or ranges are.
         preprocess: By input name.
         classes: Number of the model's class names, where known.
+        weights_only: Whether no target needs ranges.
         resume: File that keeps the state of the pass.
         progress: Told what is being done.
 
@@ -102,6 +104,9 @@ def calibrated(
         ranges = _handed_in(terms.ranges, sha256(model), taps)
         known = Calibrated(graph, ranges, taps, method=GIVEN)
         return known if terms.method is None else _by_method(known, terms.method)
+    if terms.calibration is None and weights_only:
+        nothing = Ranges(sha256(model), samples=0, fingerprint="", ranges={})
+        return Calibrated(graph, nothing, taps, method=GIVEN)
     if terms.calibration is None:
         raise UsageError(
             "a quantized target needs some of the data that the model will see: give "

@@ -1,0 +1,175 @@
+"""Options of a quantized conversion: the data, the promise, and how the search goes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from edgekit.calibration.observers import OBSERVERS
+from edgekit.cli import options
+from edgekit.cli.command import Parser
+from edgekit.cli.console import Console, Table
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.bundle import Contract
+    from edgekit.pipeline import Terms
+    from edgekit.target import Target
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_OPTIONS = (
+    "calibration",
+    "ranges",
+    "method",
+    "max_drop",
+    "metric",
+    "validation",
+    "decoder",
+    "output_name",
+    "time",
+    "keep_float",
+    "resume",
+)
+
+
+def configure(parser: Parser) -> None:
+    """Add the arguments."""
+    group = parser.add_argument_group("int8 (--precision int8)")
+    group.add_argument(
+        "--calibration",
+        "-c",
+        metavar="DATA",
+        help="a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)",
+    )
+    group.add_argument(
+        "--ranges",
+        type=options.existing_path,
+        metavar="FILE",
+        help="of an earlier edgekit calibrate, instead of --calibration",
+    )
+    group.add_argument(
+        "--method",
+        type=options.one_of(tuple(OBSERVERS), kind="calibration method"),
+        help="how ranges are chosen; the search tries no other then (default: auto)",
+    )
+    group.add_argument(
+        "--max-drop",
+        metavar="DROP",
+        help="largest loss: 1%% of the float model's value, or 0.01 of the metric (default: 1%%)",
+    )
+    group.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="top1, map, miou, eer, cosine, MODULE:FUNCTION... (default: agreement with float)",
+    )
+    group.add_argument(
+        "--validation",
+        type=options.existing_path,
+        metavar="PATH",
+        help="labelled samples, as for edgekit eval (default: the calibration data)",
+    )
+    group.add_argument("--decoder", metavar="NAME", help="of a detector's outputs, such as yolox")
+    group.add_argument(
+        "--output-name", default="", metavar="NAME", help="which output counts, of several"
+    )
+    group.add_argument(
+        "--time", type=duration, metavar="TIME", help="for the search, such as 90s, 10m or 1h"
+    )
+    group.add_argument(
+        "--keep-float", action="append", metavar="NODE", help="keep it in float; may be repeated"
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on from what a stopped search has measured"
+    )
+
+
+def read(arguments: argparse.Namespace, targets: Sequence[Target]) -> Terms | None:
+    """Return what is asked of quantized targets; None where none is given.
+
+    Raises:
+        UsageError: An option for them is given without one.
+    """
+    from edgekit.calibration.contract import Promise
+    from edgekit.pipeline.build import is_quantized
+    from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
+
+    if not any(map(is_quantized, targets)):
+        given = [name for name in _OPTIONS if getattr(arguments, name)]
+        if given:
+            raise UsageError(
+                f"--{given[0].replace('_', '-')} is for quantized targets, and none is given; add "
+                "--precision int8, or a target such as tflite:int8"
+            )
+        return None
+    drop = arguments.max_drop
+    return Terms(
+        calibration=arguments.calibration,
+        ranges=arguments.ranges,
+        method=arguments.method,
+        promise=DEFAULT_PROMISE if drop is None else Promise.parse(drop),
+        metric=arguments.metric,
+        validation=arguments.validation,
+        decoder=arguments.decoder,
+        output=arguments.output_name,
+        time_s=arguments.time,
+        keep_float=tuple(arguments.keep_float or ()),
+        resume=arguments.resume,
+    )
+
+
+def duration(text: str) -> float:
+    """Return the seconds of ``90``, ``90s``, ``10m`` or ``1h``.
+
+    Raises:
+        UsageError: It is none of them.
+    """
+    unit = _UNITS.get(text[-1:].lower())
+    number = text if unit is None else text[:-1]
+    try:
+        seconds = float(number) * (unit or 1.0)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e7:
+        raise UsageError(f"{text!r} is not a time; expected such as 90s, 10m or 1h")
+    return seconds
+
+
+def show(contract: Contract, console: Console) -> None:
+    """Print what was promised and measured, and what is fastest."""
+    unit = "%" if contract.is_relative else ""
+    factor = 100 if contract.is_relative else 1
+    console.line(
+        f"contract kept: {contract.metric} loses at most {contract.limit * factor:g}{unit} of "
+        f"{contract.baseline:.4f} (float), on {contract.samples}"
+        if contract.is_relative
+        else f"contract kept: {contract.metric} loses at most {contract.limit:g} "
+        f"(float: {contract.baseline:.4f}), on {contract.samples}"
+    )
+    console.line()
+    console.table(
+        Table(
+            ("artifact", f">{contract.metric}"[:24], ">lost", ">ms", "measured on"),
+            [
+                (
+                    figure.artifact,
+                    f"{figure.value:.4f}",
+                    f"{figure.lost * factor:.3g}{unit}",
+                    "" if figure.latency_ms is None else f"{figure.latency_ms:.3f}",
+                    figure.runtime
+                    if figure.status == "measured"
+                    else f"{figure.runtime} ({figure.status})",
+                )
+                for figure in contract.figures
+            ],
+        )
+    )
+    console.line(f"{len(contract.steps)} step(s) tried; made with {contract.recipe}")
+    for name, nodes in (contract.float_nodes or {}).items():
+        console.line(f"{name}: in float: {', '.join(nodes)}")
+    for line in contract.advice:
+        console.line(f"advice: {line}")
+
+
+__all__ = ["configure", "duration", "read", "show"]
