@@ -96,7 +96,7 @@ def lower(
     if precision == "fp16":
         operators = store_half(operators)
     if isinstance(source, QuantizedGraph):
-        operators = _in_integers(low, source, operators, inputs, outputs, io_dtype)
+        operators = _in_integers(low, source, operators, (inputs, outputs), io_dtype=io_dtype)
     main = Subgraph(
         "main",
         [value.tensor for value in inputs.values()],
@@ -119,11 +119,12 @@ def _in_integers(
     low: Lowering,
     source: QuantizedGraph,
     operators: Sequence[Operator],
-    inputs: dict[str, Value],
-    outputs: dict[str, Value],
+    borders: tuple[dict[str, Value], dict[str, Value]],
+    *,
     io_dtype: DType,
 ) -> list[Operator]:
-    """Return int8 operators; ``inputs`` and ``outputs`` are changed to their new tensors."""
+    """Return int8 operators; the inputs and outputs of ``borders`` become the new tensors."""
+    inputs, outputs = borders
     held = low.held_tensors()
     codes = {id(held[name]): signed(code) for name, code in source.codes.items() if name in held}
     for name, value in outputs.items():
