@@ -17,7 +17,14 @@ from digits import DIGITS, LABELS, MODEL, PICTURE, PREPROCESS, ROOT
 import edgekit
 from edgekit.bundle import Bundle
 from edgekit.converters.onnx_model import write_graph
-from edgekit.errors import BundleError, GateError, ModelFormatError, ShapeError, UsageError
+from edgekit.errors import (
+    BundleError,
+    GateError,
+    InputError,
+    ModelFormatError,
+    ShapeError,
+    UsageError,
+)
 from edgekit.graph import Graph, Node
 from edgekit.pipeline import ConversionResult, build, convert
 from edgekit.preprocess import Preprocess
@@ -154,6 +161,19 @@ def test_a_dynamic_batch_is_fixed_for_tflite_with_a_note(tmp_path: Path) -> None
     assert made.bundle.artifact("tflite-fp32").inputs[0].shape == (1, 4)
     assert made.bundle.artifact("onnx-fp32").inputs[0].shape == ("batch", 4)
     assert "batch" in made.notes[0] and "= 1" in made.notes[0]
+
+
+def test_a_session_refuses_a_batch_that_its_artifact_fixed(tmp_path: Path) -> None:
+    if RUNTIMES["litert"].missing():
+        pytest.skip("litert is not installed here")
+    model = write_small(tmp_path, "batch", 4)
+    made = convert(model, targets=["onnx", "tflite"], output=tmp_path / "small.edgekit")
+
+    with (
+        edgekit.load(made.bundle, device="litert") as session,
+        pytest.raises(InputError, match=r"\(1, 4\)|1x4"),
+    ):
+        session.run({"x": np.zeros((3, 4), np.float32)})
 
 
 def test_another_dynamic_size_for_tflite_asks_for_the_shape(tmp_path: Path) -> None:

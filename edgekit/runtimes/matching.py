@@ -93,17 +93,25 @@ def pair_logical(
 ) -> tuple[TensorSpec, ...]:
     """Return the logical spec of each stored tensor, in the manifest's order where it has one.
 
-    An input whose preprocessing is fused keeps what the artifact takes: uint8 pixels.
+    An input whose preprocessing is fused keeps what the artifact takes: uint8 pixels. A size
+    that is dynamic in the source and fixed in the artifact is the artifact's.
     """
     by_name = {spec.name: logical_spec(spec) for spec in stored}
     if manifest is None:
         return tuple(by_name.values())
     named = {spec.name: spec for spec in manifest}
     logical = {
-        name: spec if name in fused or name not in named else named[name]
+        name: spec if name in fused or name not in named else _narrowed(named[name], spec)
         for name, spec in by_name.items()
     }
     order = [spec.name for spec in manifest if spec.name in logical]
     return tuple(
         logical[name] for name in (*order, *(name for name in logical if name not in order))
     )
+
+
+def _narrowed(spec: TensorSpec, stored: TensorSpec) -> TensorSpec:
+    if spec.shape is None or stored.shape is None or len(spec.shape) != len(stored.shape):
+        return spec
+    sizes = zip(spec.shape, stored.shape, strict=True)
+    return spec.with_shape(tuple(ours if isinstance(ours, int) else fixed for ours, fixed in sizes))
