@@ -23,6 +23,7 @@ The tree (code, exit status of the command line)::
     ├── CalibrationError               EK500  7
     │   └── ContractError              EK510      no recipe found keeps the promised accuracy
     └── VerificationError              EK600  8   goldens do not replay within their tolerance
+        └── LimitError                 EK610      a bundle is worse than the one before by too much
 
 A message says what happened with the value, what was expected, and what to do.
 To add an error: subclass the nearest one, give it the next code of its decade,
@@ -187,3 +188,9 @@ class VerificationError(EdgeKitError):
 
     code = "EK600"
     exit_status = 8
+
+
+class LimitError(VerificationError):
+    """A figure of a bundle is worse than that of the bundle before, by more than is allowed."""
+
+    code = "EK610"
