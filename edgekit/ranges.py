@@ -17,6 +17,9 @@ from edgekit.errors import CalibrationError
 
 SCHEMA_VERSION = 1
 MAX_FILE_SIZE = 256 * 1024 * 1024
+# A run of empty bins is a few letters: without limits a small file would fill the memory.
+_MAX_BINS = 1 << 16
+_MAX_ALL_BINS = 1 << 25
 
 # What reading any JSON as a ranges file can raise.
 _MALFORMED = (
@@ -178,11 +181,14 @@ class Ranges:
                 f"the ranges have schema {version}; this EdgeKit reads up to {SCHEMA_VERSION}; "
                 "upgrade edgekit or calibrate again"
             )
-        ranges, statistics = {}, {}
+        ranges, statistics, bins = {}, {}, 0
         for name, entry in data["tensors"].items():
             ranges[name] = Range(float(entry["low"]), float(entry["high"]), str(entry["method"]))
             if "seen" in entry:
                 statistics[name] = _read_statistics(entry["seen"])
+                bins += len(statistics[name].histogram.counts)
+            if bins > _MAX_ALL_BINS:
+                raise CalibrationError(f"the ranges have over {_MAX_ALL_BINS} bins together")
         return cls(
             model=str(data["model"]),
             samples=int(data["samples"]),
@@ -227,10 +233,9 @@ def _unsqueeze(text: str) -> tuple[int, ...]:
     counts: list[int] = []
     for word in text.split():
         if word.startswith("z"):
-            run = int(word[1:])
-            if run > 1 << 20:
-                raise ValueError(f"a run of {run} empty bins")
-            counts += [0] * run
+            counts += [0] * min(int(word[1:]), _MAX_BINS + 1)
         else:
             counts.append(int(word))
+        if len(counts) > _MAX_BINS:
+            raise ValueError(f"a histogram of over {_MAX_BINS} bins")
     return tuple(counts)
