@@ -167,6 +167,25 @@ def test_what_another_writer_is_writing_is_not_cleaned(tmp_path: Path) -> None:
         assert busy.is_dir()
 
 
+def test_a_folder_that_a_cleaner_took_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    mkdir = Path.mkdir
+
+    def make_and_lose_the_first(folder: Path) -> None:
+        mkdir(folder)
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose_the_first)
+
+    with replace.reserve(tmp_path / "model.edgekit", is_folder=True) as folder:
+        assert folder.is_dir()
+        assert made == [made[0], folder]
+
+
 def test_a_bundle_moved_aside_by_a_killed_writer_is_moved_back(tmp_path: Path) -> None:
     path = tmp_path / "model.edgekit"
     write_tiny(path, "folder", name="old").location.rename(

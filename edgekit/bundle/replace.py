@@ -45,7 +45,12 @@ def reserve(final: Path, *, is_folder: bool) -> Iterator[Path]:
         if is_folder:
             temporary.mkdir()
         flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT | os.O_EXCL
-        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            descriptor = os.open(temporary, flags, 0o666)
+        except FileNotFoundError:
+            if not is_folder:
+                raise
+            continue  # A cleaner took the new folder for a leftover: once more.
         try:
             # A cleaner may have taken it for a leftover before it was locked: then once more.
             if _lock(descriptor) is False or not _is_same(descriptor, temporary):
