@@ -1,0 +1,154 @@
+"""What was promised of a quantized model, and what each artifact measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.bundle import Contract, ContractFigure, Manifest
+from edgekit.bundle.contract import SIMULATED
+from edgekit.report import words
+from edgekit.report.axis import is_drawable
+from edgekit.report.scatter import Level, Point, Scatter
+
+KEPT, REFUSED = "kept", "refused"
+_MOST_POINTS = 40
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One artifact's line.
+
+    Args:
+        number: In the chart; 0 where it has no point there.
+        artifact: Its name.
+        word: ``"kept"``, ``"refused"``, ``"simulated"``, ``"verified"`` or ``"unverified"``.
+        value: The metric, as text.
+        lost: Against the float model, as text.
+        latency: Of a sample, as text.
+        runtime: What ran it.
+        reason: Why it is not measured, or ``""``.
+    """
+
+    number: int
+    artifact: str
+    word: str
+    value: str = ""
+    lost: str = ""
+    latency: str = ""
+    runtime: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the search, as text.
+
+    Args:
+        recipe: What was done.
+        int8_share: Of the multiplications, 0 to 1.
+        worst: Largest loss.
+        seconds: It took.
+    """
+
+    recipe: str
+    int8_share: float
+    worst: str
+    seconds: str
+
+
+def verdicts(manifest: Manifest) -> tuple[Verdict, ...]:
+    """Return a line for every artifact; those without a figure say what is known of them."""
+    contract = manifest.contract
+    figures = {} if contract is None else {item.artifact: item for item in contract.figures}
+    numbers = {point.name: point.number for point in _points(contract)}
+    found: list[Verdict] = []
+    for artifact in manifest.artifacts:
+        status = manifest.status_of(artifact.name)
+        figure = figures.get(artifact.name)
+        if contract is None or figure is None:
+            found.append(Verdict(0, artifact.name, status.state, reason=status.reason))
+            continue
+        found.append(
+            Verdict(
+                number=numbers.get(artifact.name, 0),
+                artifact=artifact.name,
+                word=_word(contract, figure),
+                value=words.number(figure.value),
+                lost=in_unit(contract, figure.lost),
+                latency="unknown" if figure.latency_ms is None else words.number(figure.latency_ms),
+                runtime=figure.runtime,
+                reason=status.reason,
+            )
+        )
+    return tuple(found)
+
+
+def promise_in_words(contract: Contract) -> str:
+    """Return the promise as a sentence."""
+    of = "of the float model's " if contract.is_relative else "in "
+    return (
+        f"At most {in_unit(contract, contract.limit)} {of}{contract.metric} may be lost. The "
+        f"float model reaches {words.number(contract.baseline)} on {contract.samples}; "
+        f"{'more' if contract.higher_is_better else 'less'} is better."
+    )
+
+
+def in_unit(contract: Contract, lost: float) -> str:
+    """Return a loss as the promise is written: per cent, or in the metric's unit."""
+    return words.share(lost) if contract.is_relative else words.number(lost)
+
+
+def frontier(contract: Contract) -> Scatter | None:
+    """Return accuracy against latency; None where no latency is known."""
+    points = _points(contract)
+    if not points:
+        return None
+    span = contract.limit * (abs(contract.baseline) if contract.is_relative else 1.0)
+    sign = -1.0 if contract.higher_is_better else 1.0
+    levels = (
+        Level(contract.baseline, "float model", "float"),
+        Level(contract.baseline + sign * span, "promised limit", "limit"),
+    )
+    return Scatter(
+        points=points,
+        levels=tuple(level for level in levels if is_drawable(level.y)),
+        x_title="milliseconds a sample",
+        y_title=contract.metric,
+        higher_is_better=contract.higher_is_better,
+    )
+
+
+def search_steps(contract: Contract) -> tuple[Step, ...]:
+    """Return what was tried."""
+    return tuple(
+        Step(
+            recipe=step.recipe,
+            int8_share=step.int8_share,
+            worst=in_unit(contract, max(step.lost.values())) if step.lost else "no number",
+            seconds=words.number(step.seconds),
+        )
+        for step in contract.steps
+    )
+
+
+def _points(contract: Contract | None) -> tuple[Point, ...]:
+    if contract is None:
+        return ()
+    able = [
+        figure
+        for figure in contract.figures
+        if figure.latency_ms is not None
+        and figure.latency_ms >= 0
+        and is_drawable(figure.latency_ms)
+        and is_drawable(figure.value)
+    ][:_MOST_POINTS]
+    return tuple(
+        Point(number, figure.artifact, figure.latency_ms or 0.0, figure.value, figure.status)
+        for number, figure in enumerate(able, 1)
+    )
+
+
+def _word(contract: Contract, figure: ContractFigure) -> str:
+    if not contract.allows(figure.lost):
+        return REFUSED
+    return SIMULATED if figure.status == SIMULATED else KEPT

@@ -1,0 +1,186 @@
+"""Points in a plane with the line of those that no other beats: accuracy against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from edgekit.report.axis import Axis, axis_over
+from edgekit.report.svg import Attributes, Svg, chart, element, label, percent, shortened
+
+_HEIGHT = 320
+_LEFT, _RIGHT = 0.13, 0.95  # shares of the width
+_TOP, _BOTTOM = 40, 262  # pixels
+_NEAR_X, _NEAR_Y = 0.05, 18  # closer than this, two numbers would overlap
+
+# Drawn around the origin: shape as well as colour tells the kinds apart.
+_MARKERS = {
+    "measured": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z",
+    "simulated": "M0 -7L7 0L0 7L-7 0Z",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing that was measured.
+
+    Args:
+        number: That stands beside its marker and in the table.
+        name: In words.
+        x: The lower, the better.
+        y: How good it is.
+        kind: ``"measured"`` or ``"simulated"``.
+    """
+
+    number: int
+    name: str
+    x: float
+    y: float
+    kind: str = "measured"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A line across the whole chart.
+
+    Args:
+        y: Where.
+        name: In words.
+        kind: CSS class.
+    """
+
+    y: float
+    name: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """What a scatter chart shows.
+
+    Args:
+        points: At least one; x is not negative.
+        levels: Lines across.
+        x_title: Of the horizontal axis, with its unit.
+        y_title: Of the vertical axis.
+        higher_is_better: Of y.
+    """
+
+    points: tuple[Point, ...]
+    levels: tuple[Level, ...]
+    x_title: str
+    y_title: str
+    higher_is_better: bool = True
+
+
+def unbeaten(points: Sequence[Point], *, higher_is_better: bool) -> tuple[Point, ...]:
+    """Return the points that no other beats in both, from left to right."""
+    sign = -1.0 if higher_is_better else 1.0
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda item: (item.x, sign * item.y)):
+        if not kept or sign * point.y < sign * kept[-1].y:
+            kept.append(point)
+    return tuple(kept)
+
+
+def scatter(ident: str, shown: Scatter, *, title: str) -> Svg:
+    """Return the chart; ``ident`` is unique on the page."""
+    x = axis_over([point.x for point in shown.points], from_zero=True)
+    values = [point.y for point in shown.points] + [level.y for level in shown.levels]
+    y = axis_over(values)
+    front = unbeaten(shown.points, higher_is_better=shown.higher_is_better)
+    told = "; ".join(
+        f"{point.number}, {point.name}: {point.x:.4g}, {point.y:.5g}" for point in shown.points
+    )
+    return chart(
+        ident,
+        *_grid(x, y),
+        label(shown.y_title, {"x": "0", "y": 16, "class": "title"}),
+        label(
+            shown.x_title,
+            {"x": percent(_RIGHT), "y": _HEIGHT - 12, "class": "title", "text-anchor": "end"},
+        ),
+        *(part for level in shown.levels for part in _level(level, y)),
+        *_steps([(_across(x, point.x), _down(y, point.y)) for point in front]),
+        *(_marker(point, x, y) for point in shown.points),
+        *_numbers(shown.points, x, y),
+        title=title,
+        description=f"{shown.x_title} against {shown.y_title}: {told}",
+        height=_HEIGHT,
+    )
+
+
+def _across(axis: Axis, value: float) -> float:
+    return _LEFT + (_RIGHT - _LEFT) * axis.share(value)
+
+
+def _down(axis: Axis, value: float) -> float:
+    return _BOTTOM - (_BOTTOM - _TOP) * axis.share(value)
+
+
+def _grid(x: Axis, y: Axis) -> list[Svg]:
+    parts: list[Svg] = []
+    for tick in y.ticks:
+        height = _down(y, tick)
+        parts.append(_line("grid", percent(_LEFT), height, percent(_RIGHT), height))
+        parts.append(label(y.shown(tick), {"x": "0", "y": height + 4, "class": "tick"}))
+    for tick in x.ticks:
+        place = percent(_across(x, tick))
+        parts.append(_line("grid", place, _BOTTOM, place, _BOTTOM + 5))
+        text: Attributes = {"x": place, "y": _BOTTOM + 20, "class": "tick", "text-anchor": "middle"}
+        parts.append(label(x.shown(tick), text))
+    return parts
+
+
+def _level(level: Level, y: Axis) -> tuple[Svg, Svg]:
+    height = _down(y, level.y)
+    return (
+        _line(f"level {level.kind}".strip(), percent(_LEFT), height, percent(_RIGHT), height),
+        label(
+            shortened(level.name),
+            {"x": percent(_RIGHT), "y": height - 5, "class": "tick", "text-anchor": "end"},
+        ),
+    )
+
+
+def _steps(corners: Sequence[tuple[float, float]]) -> list[Svg]:
+    return [
+        _line("front", percent(left), top, percent(right), bottom)
+        for (left, top), (right, bottom) in pairwise(corners)
+    ]
+
+
+def _marker(point: Point, x: Axis, y: Axis) -> Svg:
+    path = element("path", {"class": f"marker {point.kind}", "d": _MARKERS[point.kind]})
+    place: Attributes = {"x": percent(_across(x, point.x)), "y": _down(y, point.y)}
+    return element("svg", {**place, "overflow": "visible", "width": 1, "height": 1}, path)
+
+
+def _numbers(points: Sequence[Point], x: Axis, y: Axis) -> list[Svg]:
+    """Return the numbers; points that lie on each other share one text."""
+    groups: list[list[Point]] = []
+    for point in points:
+        for group in groups:
+            across = abs(_across(x, group[0].x) - _across(x, point.x))
+            if across < _NEAR_X and abs(_down(y, group[0].y) - _down(y, point.y)) < _NEAR_Y:
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    return [
+        label(
+            ", ".join(str(point.number) for point in group),
+            {
+                "x": percent(_across(x, group[0].x)),
+                "y": min(_down(y, point.y) for point in group) - 12,
+                "class": "number",
+                "text-anchor": "middle",
+            },
+        )
+        for group in groups
+    ]
+
+
+def _line(kind: str, x1: str, y1: float, x2: str, y2: float) -> Svg:
+    return element("line", {"class": kind, "x1": x1, "y1": y1, "x2": x2, "y2": y2})

@@ -1,0 +1,109 @@
+"""The tensors that 8 bits serve worst, by the ranges and histograms in the bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.bundle import Bundle
+from edgekit.errors import CalibrationError
+from edgekit.ranges import Histogram, Range, Ranges
+from edgekit.report.axis import is_drawable
+
+_USUAL_PATH = "ranges.json"
+_MAX_BYTES = 64 * 1024 * 1024
+_STEPS = 255  # between the 256 codes of 8 bits
+_MOST_COUNTED = 1 << 53  # exact in a float64
+# What reading any JSON as ranges can raise.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What was seen of a tensor and what its integers cover.
+
+    Args:
+        name: Of the tensor.
+        chosen: Its range.
+        histogram: Of the values seen.
+        clipped: Share of them outside the range, 0 to 1.
+        sqnr_db: Signal-to-quantization-noise ratio that 8 bits in this range give, by the
+            histogram: clipping, and step ** 2 / 12 for what is not clipped.
+    """
+
+    name: str
+    chosen: Range
+    histogram: Histogram
+    clipped: float
+    sqnr_db: float
+
+
+def read_ranges(bundle: Bundle) -> tuple[Ranges | None, str]:
+    """Return the ranges that the bundle carries, or None and why they cannot be shown.
+
+    Raises:
+        BundleIntegrityError: The file does not match its hash.
+    """
+    manifest = bundle.manifest
+    path = manifest.contract.ranges if manifest.contract is not None else ""
+    path = path or (_USUAL_PATH if _USUAL_PATH in manifest.files else "")
+    if not path:
+        return None, "The bundle carries no ranges."
+    if manifest.files[path].size > _MAX_BYTES:
+        return None, f"{path} is over {_MAX_BYTES >> 20} MiB and is not drawn."
+    try:
+        return Ranges.from_json(json.loads(bundle.read(path))), ""
+    except (CalibrationError, *_MALFORMED) as error:
+        return None, f"{path} is not a ranges file: {error}"
+
+
+def worst_tensors(ranges: Ranges, count: int) -> tuple[Tensor, ...]:
+    """Return the tensors with the least expected ratio, the worst first."""
+    found = [
+        judged(name, ranges.ranges[name], seen.histogram)
+        for name, seen in ranges.statistics.items()
+        if name in ranges.ranges and _can_be_drawn(ranges.ranges[name], seen.histogram)
+    ]
+    return tuple(sorted(found, key=lambda item: (item.sqnr_db, -item.clipped, item.name))[:count])
+
+
+def judged(name: str, chosen: Range, histogram: Histogram) -> Tensor:
+    """Return what the histogram says of the range."""
+    counts = _array(histogram.counts)
+    edges = np.linspace(histogram.low, histogram.high, counts.size + 1)
+    inside = np.clip(
+        (np.minimum(edges[1:], chosen.high) - np.maximum(edges[:-1], chosen.low))
+        / (edges[1] - edges[0]),
+        0.0,
+        1.0,
+    )
+    centres = (edges[1:] + edges[:-1]) / 2
+    total = float(counts.sum()) or 1.0
+    beyond = np.maximum(chosen.low - centres, 0) + np.maximum(centres - chosen.high, 0)
+    step = (chosen.high - chosen.low) / _STEPS
+    noise = float(counts @ np.square(beyond) + (counts * inside).sum() * step**2 / 12) / total
+    signal = float(counts @ np.square(centres)) / total
+    clipped = float((counts * (1 - inside)).sum()) / total
+    return Tensor(name, chosen, histogram, max(0.0, clipped), _decibels(signal, noise))
+
+
+def _array(counts: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([min(count, _MOST_COUNTED) for count in counts], np.float64)
+
+
+def _can_be_drawn(chosen: Range, histogram: Histogram) -> bool:
+    ends = (chosen.low, chosen.high, histogram.low, histogram.high)
+    bins = len(histogram.counts)
+    width = (histogram.high - histogram.low) / bins
+    return all(map(is_drawable, ends)) and histogram.low + width > histogram.low
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise <= 0 or signal <= 0:
+        return math.inf if noise <= 0 else -math.inf
+    return 10 * math.log10(signal / noise)
