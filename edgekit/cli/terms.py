@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline import Terms
     from edgekit.target import Target
 
+_SHOWN = 8
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _OPTIONS = (
     "calibration",
@@ -138,13 +139,9 @@ def duration(text: str) -> float:
 
 def show(contract: Contract, console: Console) -> None:
     """Print what was promised and measured, and what is fastest."""
-    unit = "%" if contract.is_relative else ""
-    factor = 100 if contract.is_relative else 1
+    unit, factor = ("%", 100) if contract.is_relative else ("", 1)
     console.line(
-        f"contract kept: {contract.metric} loses at most {contract.limit * factor:g}{unit} of "
-        f"{contract.baseline:.4f} (float), on {contract.samples}"
-        if contract.is_relative
-        else f"contract kept: {contract.metric} loses at most {contract.limit:g} "
+        f"contract kept: {contract.metric} loses at most {contract.limit * factor:g}{unit} "
         f"(float: {contract.baseline:.4f}), on {contract.samples}"
     )
     console.line()
@@ -165,11 +162,21 @@ def show(contract: Contract, console: Console) -> None:
             ],
         )
     )
-    console.line(f"{len(contract.steps)} step(s) tried; made with {contract.recipe}")
-    for name, nodes in (contract.float_nodes or {}).items():
-        console.line(f"{name}: in float: {', '.join(nodes)}")
+    tried = "the first step" if len(contract.steps) == 1 else f"{len(contract.steps)} steps"
+    console.line(f"made with {contract.recipe}, after {tried}")
+    for nodes, names in _in_float(contract).items():
+        shown = ", ".join(nodes[:_SHOWN]) + (", ..." if len(nodes) > _SHOWN else "")
+        console.line(f"in float for {', '.join(names)}: {len(nodes)} nodes: {shown}")
     for line in contract.advice:
         console.line(f"advice: {line}")
+
+
+def _in_float(contract: Contract) -> dict[tuple[str, ...], list[str]]:
+    """Return artifacts by the nodes that are in float: mostly the same for all."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, nodes in (contract.float_nodes or {}).items():
+        found.setdefault(nodes, []).append(name)
+    return found
 
 
 __all__ = ["configure", "duration", "read", "show"]

@@ -28,6 +28,7 @@ from edgekit.pipeline.yardstick import Yardstick, make_yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
 from edgekit.runtimes.select import load
+from edgekit.runtimes.validation import Validation
 from edgekit.target import Target
 
 
@@ -71,6 +72,7 @@ def keep_promise(
     terms: Terms,
     stage: Path,
     *,
+    samples: Validation,
     preprocess: Mapping[str, Preprocess],
     fused: Mapping[str, Preprocess],
     labels: Sequence[str],
@@ -84,6 +86,7 @@ def keep_promise(
         targets: Quantized ones.
         terms: What was promised, and how it is measured.
         stage: Where artifacts are put together.
+        samples: What is measured on, from ``open_yard``.
         preprocess: By input name.
         fused: Preprocessing inside the artifacts.
         labels: Class names, where known.
@@ -100,7 +103,7 @@ def keep_promise(
     write_graph(known.graph, float_path)
     with load(float_path, device="onnxruntime") as session:
         yardstick = make_yardstick(
-            known.graph, terms, session, preprocess=preprocess, labels=labels
+            known.graph, terms, session, samples=samples, preprocess=preprocess, labels=labels
         )
     measured = yardstick.float_model
     progress(

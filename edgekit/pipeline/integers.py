@@ -23,7 +23,7 @@ from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.quantize import Calibrated, calibrated, treated
 from edgekit.pipeline.samples import Sample
 from edgekit.pipeline.terms import Terms
-from edgekit.pipeline.yardstick import Yardstick
+from edgekit.pipeline.yardstick import Yardstick, open_yard
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
 from edgekit.registry import unknown_name
@@ -105,6 +105,8 @@ def build_integers(
     for name in terms.keep_float:
         if name not in nodes:
             raise UsageError(unknown_name(name, nodes, kind="node"))
+    # Before the pass, which takes long: what is wrong with them is wrong already.
+    yard = open_yard(graph, terms, preprocess=preprocess, labels=labels) if verify else None
     known = calibrated(
         model,
         source,
@@ -118,7 +120,7 @@ def build_integers(
     )
     notes += tuple(f"calibration: {finding.text}" for finding in known.findings)
     notes += tuple(f"calibration skipped {name}" for name in known.skipped)
-    if not verify:
+    if yard is None:
         built = quantize_once(known, targets, terms, stage, fused=fused, progress=progress)
         return Integers(built, known.ranges, None, (), {}, notes)
     kept = keep_promise(
@@ -126,6 +128,7 @@ def build_integers(
         targets,
         terms,
         stage,
+        samples=yard,
         preprocess=preprocess,
         fused=fused,
         labels=labels,

@@ -20,9 +20,9 @@ from edgekit.runtimes.validation import (
     LabelledSample,
     Validation,
     Wanted,
-    guess_kind,
     open_validation,
 )
+from edgekit.runtimes.validation.sample import PICTURES, read_frame
 
 AGREEMENT = "agreement: "
 _MOST_BYTES = 256 << 20
@@ -68,6 +68,7 @@ def make_yardstick(
     terms: Terms,
     float_session: Session,
     *,
+    samples: Validation,
     preprocess: Mapping[str, Preprocess],
     labels: Sequence[str] = (),
 ) -> Yardstick:
@@ -75,17 +76,17 @@ def make_yardstick(
 
     Args:
         graph: The float model.
-        terms: Metric and samples; what they leave open is chosen here.
+        terms: The metric; what they leave open is chosen here.
         float_session: The float model, running.
+        samples: From ``open_yard``.
         preprocess: By input name.
         labels: Class names, where known.
 
     Raises:
         UsageError: The samples or the metric do not fit the model.
     """
-    samples = _open(graph, terms, preprocess=preprocess, labels=labels)
     samples = samples.thinned(terms.validation_samples or _MOST_SAMPLES)
-    has_labels = samples.is_labelled and _labels_count(samples, terms)
+    has_labels = samples.is_labelled
     metric = terms.metric or _usual(graph, samples, terms, labels, has_labels=has_labels)
     has_labels = has_labels and (terms.metric is not None or metric == "top1")
     reading = Reading(
@@ -95,7 +96,7 @@ def make_yardstick(
         detection=None if terms.decoder is None else Detection(pick_decoder(terms.decoder)),
     )
     if not has_labels:
-        named = list(label_by(float_session, samples, metric, reading=reading))
+        named = label_by(float_session, samples, metric, reading=reading)
         words = (
             f"{samples.description.removesuffix(' without labels')}, labelled by the float model"
         )
@@ -148,16 +149,21 @@ def _usual(
     return "map" if terms.decoder is not None else "cosine"
 
 
-def _labels_count(samples: Validation, terms: Terms) -> bool:
-    """Whether the labels are meant: those beside calibration pictures may be anything."""
-    if terms.validation is not None or samples.kind == "npz":
-        return True
-    return terms.metric is not None
-
-
-def _open(
-    graph: Graph, terms: Terms, *, preprocess: Mapping[str, Preprocess], labels: Sequence[str]
+def open_yard(
+    graph: Graph, terms: Terms, *, preprocess: Mapping[str, Preprocess], labels: Sequence[str] = ()
 ) -> Validation:
+    """Return the samples that the terms name; without any, the calibration data.
+
+    Args:
+        graph: The float model.
+        terms: Where they are.
+        preprocess: By input name.
+        labels: Class names, where known.
+
+    Raises:
+        UsageError: There are none, or they are of no known kind.
+        InputError: They are malformed.
+    """
     channels = next((steps.frame_channels for steps in preprocess.values()), 3)
     wanted = Wanted(graph.inputs, channels, labels)
     if terms.validation is not None:
@@ -168,14 +174,30 @@ def _open(
             "--calibration), or leave verifying out with --no-verify"
         )
     path = Path(terms.calibration)
-    if path.exists():
-        try:
-            kind = guess_kind(path)
-        except UsageError:
-            kind = ""  # a video or .npy, which has no labels
-        if kind and not (kind == "folders" and not labels and terms.metric is None):
-            return open_validation(path, wanted, kind=kind)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return open_validation(path, wanted, kind="npz")
+    if path.is_dir() and terms.metric is not None:
+        # Who names a metric may mean the labels that lie there.
+        return open_validation(path, wanted, kind=terms.kind)
+    if path.is_dir():
+        return _pictures(path, wanted)
     return _unlabelled(graph, terms, preprocess=preprocess)
+
+
+def _pictures(folder: Path, wanted: Wanted) -> Validation:
+    """Return all pictures of a folder, as calibration reads them, without labels."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    name, channels = wanted.picture_input, wanted.frame_channels
+    return Validation(
+        "pictures",
+        f"{len(paths)} pictures of {folder.name} without labels",
+        False,
+        [partial(_read_picture, path, name, channels) for path in paths],
+    )
+
+
+def _read_picture(path: Path, name: str, channels: int) -> LabelledSample:
+    return LabelledSample(path.name, {name: read_frame(path, channels)})
 
 
 def _unlabelled(graph: Graph, terms: Terms, *, preprocess: Mapping[str, Preprocess]) -> Validation:
