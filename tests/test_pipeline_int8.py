@@ -246,7 +246,13 @@ def test_ranges_of_another_model_are_refused(tmp_path: Path, mixed: tuple[Path, 
     calibrate(model, samples).ranges.save(tmp_path / "r.json")
 
     with pytest.raises(CalibrationError, match="belong to a model"):
-        digits(tmp_path / "d.edgekit", "onnx:int8", calibration=None, ranges=tmp_path / "r.json")
+        digits(
+            tmp_path / "d.edgekit",
+            "onnx:int8",
+            calibration=None,
+            ranges=tmp_path / "r.json",
+            terms=replace(QUIET, validation=HELD_OUT),
+        )
 
 
 def test_int8_without_data_says_what_to_give(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,8 @@ def keep_promise(
         raise refusal(outcome, yardstick)
     memory.forget()
     recipe = next(iter(outcome.recipes.values()))
+    if terms.advise and not costs.found:
+        costs.order(replace(recipe, keep_float=terms.keep_float))
     built = tuple(bench.ready[artifact_name(target)][1] for target in targets)
     return Kept(built, outcome, yardstick, maker.ranges(recipe), tuple(costs.found))
 
