@@ -52,6 +52,16 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry(
         "edgekit.cli.verify:COMMAND", summary="check hashes and replay the golden outputs"
     ),
+    "report": Entry(
+        "edgekit.cli.report:COMMAND",
+        needs=("jinja2",),
+        extra="report",
+        summary="write what a bundle promises and proves as one HTML page",
+    ),
+    "diff": Entry(
+        "edgekit.cli.diff:COMMAND",
+        summary="say what changed between two bundles, and fail where it is too much",
+    ),
     "doctor": Entry(
         "edgekit.cli.doctor:COMMAND", summary="say what this machine can run, and what to install"
     ),

@@ -75,7 +75,7 @@ def verdicts(manifest: Manifest) -> tuple[Verdict, ...]:
                 word=_word(contract, figure),
                 value=words.number(figure.value),
                 lost=in_unit(contract, figure.lost),
-                latency="unknown" if figure.latency_ms is None else words.number(figure.latency_ms),
+                latency=words.number(latency_of(figure)),
                 runtime=figure.runtime,
                 reason=status.reason,
             )
@@ -137,15 +137,22 @@ def _points(contract: Contract | None) -> tuple[Point, ...]:
     able = [
         figure
         for figure in contract.figures
-        if figure.latency_ms is not None
-        and figure.latency_ms >= 0
-        and is_drawable(figure.latency_ms)
+        if (latency_of(figure) or 0.0) > 0
+        and is_drawable(figure.latency_ms or 0.0)
         and is_drawable(figure.value)
     ][:_MOST_POINTS]
     return tuple(
-        Point(number, figure.artifact, figure.latency_ms or 0.0, figure.value, figure.status)
+        Point(number, figure.artifact, figure.latency_ms or 0.0, figure.value)
         for number, figure in enumerate(able, 1)
     )
+
+
+def latency_of(figure: ContractFigure) -> float | None:
+    """Return the milliseconds of a sample on the artifact's own runtime; None where unknown.
+
+    A simulated artifact ran on another engine, whose time says nothing about its own.
+    """
+    return None if figure.status == SIMULATED else figure.latency_ms
 
 
 def _word(contract: Contract, figure: ContractFigure) -> str:
