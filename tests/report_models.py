@@ -32,7 +32,8 @@ CONTRACT = Contract(
     baseline=0.8,
     figures=(
         ContractFigure("openvino-int8", "openvino 2026", "measured", 0.796, 0.005, 1.5),
-        ContractFigure("tensorrt-int8", "onnxruntime 1.32", "simulated", 0.794, 0.0075, 3.0),
+        ContractFigure("onnx-int8", "onnxruntime 1.32", "measured", 0.794, 0.0075, 3.0),
+        ContractFigure("tensorrt-int8", "onnxruntime 1.32", "simulated", 0.794, 0.0075, 9.0),
     ),
     recipe="ranges by auto",
     float_nodes={"openvino-int8": ("conv1",)},
@@ -64,7 +65,7 @@ def full_manifest(**changes: Any) -> Manifest:
             precision="int8",
             files={role: f"{item.format}-int8/{role}" for role in item.files},
         )
-        for item in (OPENVINO, TENSORRT)
+        for item in (OPENVINO, TENSORRT, replace(TENSORRT, format="onnx", recipe={}))
     )
     states = {
         "openvino-fp32": Status("verified"),
@@ -86,6 +87,7 @@ def full_files(ranges: Ranges | bytes = RANGES) -> dict[str, bytes]:
         "openvino-int8/model": b"<net/>",
         "openvino-int8/weights": bytes(515),
         "tensorrt-int8/model": b"onnx" * 25,
+        "onnx-int8/model": b"onnx" * 50,
         "ranges.json": text,
     }
 

@@ -10,15 +10,12 @@ from edgekit.report.axis import Axis, axis_over
 from edgekit.report.svg import Attributes, Svg, chart, element, label, percent, shortened
 
 _HEIGHT = 320
-_LEFT, _RIGHT = 0.13, 0.95  # shares of the width
+_LEFT, _RIGHT = 0.15, 0.95  # shares of the width
 _TOP, _BOTTOM = 40, 262  # pixels
 _NEAR_X, _NEAR_Y = 0.05, 18  # closer than this, two numbers would overlap
 
-# Drawn around the origin: shape as well as colour tells the kinds apart.
-_MARKERS = {
-    "measured": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z",
-    "simulated": "M0 -7L7 0L0 7L-7 0Z",
-}
+# Around the origin of its own place, which is given in per cent.
+_DISC = "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z"
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,12 @@ class Point:
         name: In words.
         x: The lower, the better.
         y: How good it is.
-        kind: ``"measured"`` or ``"simulated"``.
     """
 
     number: int
     name: str
     x: float
     y: float
-    kind: str = "measured"
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ def _steps(corners: Sequence[tuple[float, float]]) -> list[Svg]:
 
 
 def _marker(point: Point, x: Axis, y: Axis) -> Svg:
-    path = element("path", {"class": f"marker {point.kind}", "d": _MARKERS[point.kind]})
+    path = element("path", {"class": "marker", "d": _DISC})
     place: Attributes = {"x": percent(_across(x, point.x)), "y": _down(y, point.y)}
     return element("svg", {**place, "overflow": "visible", "width": 1, "height": 1}, path)
 

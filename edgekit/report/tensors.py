@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.bundle import Bundle
 from edgekit.errors import CalibrationError
-from edgekit.ranges import Histogram, Range, Ranges
+from edgekit.ranges import Histogram, Range, Ranges, Statistics
 from edgekit.report.axis import is_drawable
 
 _USUAL_PATH = "ranges.json"
@@ -65,42 +65,50 @@ def read_ranges(bundle: Bundle) -> tuple[Ranges | None, str]:
 def worst_tensors(ranges: Ranges, count: int) -> tuple[Tensor, ...]:
     """Return the tensors with the least expected ratio, the worst first."""
     found = [
-        judged(name, ranges.ranges[name], seen.histogram)
+        judged(name, ranges.ranges[name], seen)
         for name, seen in ranges.statistics.items()
-        if name in ranges.ranges and _can_be_drawn(ranges.ranges[name], seen.histogram)
+        if name in ranges.ranges and _can_be_drawn(ranges.ranges[name], seen)
     ]
     return tuple(sorted(found, key=lambda item: (item.sqnr_db, -item.clipped, item.name))[:count])
 
 
-def judged(name: str, chosen: Range, histogram: Histogram) -> Tensor:
-    """Return what the histogram says of the range."""
+def judged(name: str, chosen: Range, seen: Statistics) -> Tensor:
+    """Return what the histogram says of the range.
+
+    Values are taken as evenly spread inside a bin, or inside the part of it that lies between
+    the least and the largest value seen.
+    """
+    histogram = seen.histogram
     counts = _array(histogram.counts)
     edges = np.linspace(histogram.low, histogram.high, counts.size + 1)
-    inside = np.clip(
-        (np.minimum(edges[1:], chosen.high) - np.maximum(edges[:-1], chosen.low))
-        / (edges[1] - edges[0]),
-        0.0,
-        1.0,
-    )
-    centres = (edges[1:] + edges[:-1]) / 2
-    total = float(counts.sum()) or 1.0
+    edges = np.clip(edges, max(seen.minimum, histogram.low), min(seen.maximum, histogram.high))
+    left, right = edges[:-1], edges[1:]
+    covered = np.minimum(right, chosen.high) - np.maximum(left, chosen.low)
+    centres = (left + right) / 2
     beyond = np.maximum(chosen.low - centres, 0) + np.maximum(centres - chosen.high, 0)
+    widths = right - left
+    inside = np.where(beyond > 0, 0.0, 1.0)
+    np.divide(covered, widths, out=inside, where=widths > 0)
+    inside = np.clip(inside, 0.0, 1.0)
+    total = float(counts.sum()) or 1.0
     step = (chosen.high - chosen.low) / _STEPS
-    noise = float(counts @ np.square(beyond) + (counts * inside).sum() * step**2 / 12) / total
+    noise = float(counts @ np.square(beyond) + (counts @ inside) * step**2 / 12) / total
     signal = float(counts @ np.square(centres)) / total
-    clipped = float((counts * (1 - inside)).sum()) / total
-    return Tensor(name, chosen, histogram, max(0.0, clipped), _decibels(signal, noise))
+    clipped = float(counts @ (1 - inside)) / total
+    return Tensor(name, chosen, histogram, clipped, _decibels(signal, noise))
 
 
 def _array(counts: Sequence[int]) -> NDArray[np.float64]:
     return np.array([min(count, _MOST_COUNTED) for count in counts], np.float64)
 
 
-def _can_be_drawn(chosen: Range, histogram: Histogram) -> bool:
-    ends = (chosen.low, chosen.high, histogram.low, histogram.high)
-    bins = len(histogram.counts)
-    width = (histogram.high - histogram.low) / bins
-    return all(map(is_drawable, ends)) and histogram.low + width > histogram.low
+def _can_be_drawn(chosen: Range, seen: Statistics) -> bool:
+    """Whether all of it is finite, in order, and its bins are wider than nothing."""
+    low, high = seen.histogram.low, seen.histogram.high
+    ends = (chosen.low, chosen.high, low, high, seen.minimum, seen.maximum)
+    width = (high - low) / len(seen.histogram.counts)
+    is_in_order = seen.minimum <= seen.maximum and low <= seen.maximum and seen.minimum <= high
+    return all(map(is_drawable, ends)) and is_in_order and low + width > low
 
 
 def _decibels(signal: float, noise: float) -> float:
