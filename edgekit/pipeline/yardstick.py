@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from edgekit.calibration.samples import open_samples
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
+from edgekit.metrics.pick import pick_metric
 from edgekit.pipeline.terms import Terms
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes.base import Session
@@ -89,6 +92,9 @@ def make_yardstick(
     has_labels = samples.is_labelled
     metric = terms.metric or _usual(graph, samples, terms, labels, has_labels=has_labels)
     has_labels = has_labels and (terms.metric is not None or metric == "top1")
+    if has_labels and pick_metric(metric).kind == "tensor":
+        # A class is nothing that a tensor could be near to.
+        has_labels = isinstance(next(iter(samples)).expected, np.ndarray)
     reading = Reading(
         preprocess=preprocess,
         inputs=graph.inputs,
