@@ -82,7 +82,12 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Quantize, write the artifact, and print what stayed float and why."""
     from edgekit.converters.passes import simplify
-    from edgekit.converters.quantize import pick_scheme, plan_quantization, quantize
+    from edgekit.converters.quantize import (
+        pick_scheme,
+        plan_quantization,
+        prepare_for_integers,
+        quantize,
+    )
     from edgekit.pipeline.build import load_source
     from edgekit.pipeline.shapes import graph_for
 
@@ -98,7 +103,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with console.progress() as stage:
         stage(f"load {arguments.model.name}")
         source = load_source(arguments.model, shapes=options.collect_shapes(arguments.shape) or {})
-        graph = simplify(graph_for(simplify(source), target)[0])
+        graph = prepare_for_integers(simplify(graph_for(simplify(source), target)[0]))
         keep = arguments.keep_float or []
         plan = plan_quantization(graph, ranges, scheme, keep_float=keep)
         quantized = quantize(graph, ranges, scheme, keep_float=keep)

@@ -14,6 +14,7 @@ from edgekit.calibration.finding import Finding
 from edgekit.calibration.observers import OBSERVERS
 from edgekit.calibration.samples import Samples, open_samples
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantize import prepare_for_integers
 from edgekit.converters.tap import Taps, batchnorm_inputs, find_taps
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
@@ -87,7 +88,7 @@ def calibrate(
     tell("look at the samples")
     findings = examine(source, opened, preprocess=steps, goldens=goldens, classes=classes)
     collected, taps = measure(
-        simplify(source),
+        prepare_for_integers(simplify(source)),
         opened,
         model=sha256(path),
         threads=threads,
@@ -112,7 +113,7 @@ def measure(
     """Return what one pass over the samples sees of the graph's tensors.
 
     Args:
-        graph: The simplified float graph.
+        graph: The float graph, from ``prepare_for_integers``.
         samples: The data.
         model: SHA-256 of the source, so that a state of another one is refused.
         threads: Of the engine.

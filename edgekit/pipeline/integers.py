@@ -11,6 +11,7 @@ import numpy as np
 from edgekit.bundle import Contract, ContractFigure, ContractStep, Status
 from edgekit.bundle.contract import MEASURED, SIMULATED
 from edgekit.calibration.contract import Figure
+from edgekit.converters.quantize.prepare import prepare_for_integers
 from edgekit.converters.quantize.scheme import pick_scheme
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
@@ -101,6 +102,7 @@ def build_integers(
     notes: tuple[str, ...] = ()
     if terms.ranges is None:
         graph, notes = treated(graph)
+    graph = prepare_for_integers(graph)
     nodes = tuple(node.name for node in graph.nodes)
     for name in terms.keep_float:
         if name not in nodes:

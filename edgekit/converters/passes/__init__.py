@@ -39,6 +39,10 @@ PASSES: dict[str, Entry] = {
         f"{_HERE}.fold_batchnorm:fold_batchnorm",
         summary="put BatchNormalization and constant scales into the layer before",
     ),
+    "split_batchnorm": Entry(
+        f"{_HERE}.split_batchnorm:split_batchnorm",
+        summary="write a BatchNormalization that no layer took up as Mul and Add",
+    ),
     "merge_clips": Entry(
         f"{_HERE}.merge_clips:merge_clips",
         summary="make Max and Min by numbers one Clip, or Relu",

@@ -10,6 +10,7 @@ Source: Jacob et al. 2018, section 3.2 (equation 14), without its moving average
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,16 +149,8 @@ class _Folder:
             }[node.op_type]()
 
     def _batchnorm(self, node: Node, channels: int) -> Affine | None:
-        if not _is_inference(node) or not all(name in self.constants for name in node.inputs[1:5]):
-            return None
-        gamma, beta, mean, variance = (
-            self.constants[name].astype(np.float64).reshape(-1) for name in node.inputs[1:5]
-        )
-        if gamma.size != channels:
-            return None
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-            return Affine(scale, beta - mean * scale)
+        affine = batchnorm_affine(node, self.constants)
+        return affine if affine is not None and affine.scale.size == channels else None
 
     def _apply(self, producer: Node, affine: Affine, output: str) -> Node | None:
         """Return the producer with the affine inside, None where rounding would overflow."""
@@ -227,6 +220,23 @@ class _Folder:
             name += "_"
         self.constants[name] = value
         return name
+
+
+def batchnorm_affine(node: Node, constants: Mapping[str, Array]) -> Affine | None:
+    """Return what a BatchNormalization computes; None in training, or of computed figures.
+
+    Args:
+        node: The BatchNormalization.
+        constants: By name.
+    """
+    if not _is_inference(node) or not all(name in constants for name in node.inputs[1:5]):
+        return None
+    gamma, beta, mean, variance = (
+        constants[name].astype(np.float64).reshape(-1) for name in node.inputs[1:5]
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+        return Affine(scale, beta - mean * scale)
 
 
 def _is_inference(node: Node) -> bool:

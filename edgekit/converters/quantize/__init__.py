@@ -1,5 +1,6 @@
 """A float graph and calibrated ranges to a quantized graph, and that to Q/DQ ONNX.
 
+    prepare_for_integers -> the float graph to calibrate and quantize    (prepare.py)
     plan -> which nodes are integers, which tensors share a code   (groups.py, operators.py)
     table -> scale and zero point of every tensor                  (table.py, weights.py)
     to_qdq -> an ONNX graph with Q/DQ pairs where a target is fast (qdq.py, placement.py)
@@ -16,6 +17,7 @@ from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.equalize import equalize
 from edgekit.converters.quantize.groups import Plan, make_plan
 from edgekit.converters.quantize.limits import refused_by
+from edgekit.converters.quantize.prepare import prepare_for_integers
 from edgekit.converters.quantize.qdq import to_qdq
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.quantize.scheme import SCHEMES, Scheme, pick_scheme
@@ -34,6 +36,7 @@ __all__ = [
     "equalize",
     "pick_scheme",
     "plan_quantization",
+    "prepare_for_integers",
     "quantize",
     "round_weights",
     "to_qdq",
@@ -46,7 +49,7 @@ def quantize(
     """Return the graph with the table that makes it integers.
 
     Args:
-        graph: The float model, simplified (batch norms folded).
+        graph: The float model, from ``prepare_for_integers``.
         ranges: From calibration; a tensor that is not in it stays float.
         scheme: Of the target.
         keep_float: Names of nodes that stay float.
