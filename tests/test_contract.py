@@ -120,6 +120,22 @@ def test_methods_come_before_fixes_and_fixes_before_layers() -> None:
     assert asked[5][2] == 1
 
 
+def test_the_ends_go_to_float_together_before_the_weights_are_touched() -> None:
+    bench = Bench(loss=0.5, enough=99)
+    ladder = Ladder(Recipe(), ["mse"], ["bias"], lambda _: [], ends=("sigmoid", "concat"))
+
+    search(
+        bench.measure,
+        ladder,
+        Scale(Promise(0.01), baseline=1.0),
+        artifacts=["a"],
+        clock=lambda: bench.now,
+    )
+
+    asked = [recipe.keep_float for recipe, _ in bench.asked]
+    assert asked == [(), (), ("sigmoid", "concat"), ()]
+
+
 def test_a_fix_that_does_not_help_is_not_kept() -> None:
     bench = Bench(loss=0.5, helps={"bias": -0.1})
 

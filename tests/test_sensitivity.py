@@ -12,6 +12,7 @@ from edgekit.calibration.sensitivity import (
     Layer,
     Sensitivity,
     measure_sensitivity,
+    output_db,
     sqnr_db,
 )
 
@@ -78,3 +79,19 @@ def test_the_report_of_a_layer_is_ready_for_json() -> None:
 
     assert data["nodes"] == ["loud", "relu"]
     assert data["output_sqnr_db"] == 20.0
+
+
+def test_noise_on_scores_is_not_hidden_by_pixels_beside_them() -> None:
+    rows = np.ones((1, 50, 2))
+    rows[..., 0] = 1000.0  # pixels; scores beside them
+    noisy = rows.copy()
+    noisy[..., 1] += 0.5
+
+    # Per channel 0 and 0.25, mean 0.125; over all elements it would be 66 dB.
+    assert output_db(noisy, rows) == pytest.approx(-10 * math.log10(0.125))
+
+
+def test_an_output_without_channels_is_taken_as_a_whole() -> None:
+    actual, reference = np.array([[1.1, 1.0]]), np.array([[1.0, 1.0]])
+
+    assert output_db(actual, reference) == sqnr_db(actual, reference)

@@ -1,8 +1,9 @@
 """The ladder from all integers to a kept promise, cheapest rung first.
 
-Ranges by the given method; by the others; the fixes of the weights, each kept only where it
-helps; then layers back to float, those first that hurt most for the time they save. How many
-of them is found by doubling and halving, in about 2 log2(layers) measurements.
+Ranges by the given method; by the others; the ends of the network in float; the fixes of the
+weights, each kept only where it helps; then layers back to float, those first that hurt most
+for the time they save. How many of them is found by doubling and halving, in about
+2 log2(layers) measurements.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Ladder:
         start: The first recipe: the user's method and the nodes that he keeps in float.
         methods: Other ways to choose ranges.
         fixes: Names of what can be done to the weights, cheapest first.
+        ends: Nodes that cost nothing in float, such as the Sigmoids and the last Concat of a
+            detector: tried together.
         order: Asked for the layers' order once, when nothing cheaper has helped.
     """
 
@@ -41,6 +44,7 @@ class Ladder:
     methods: Sequence[str]
     fixes: Sequence[str]
     order: Order
+    ends: Sequence[str] = ()
 
 
 class _OutOfTime(Exception):
@@ -163,6 +167,9 @@ def _cheap_rungs(climb: _Climb, ladder: Ladder, artifacts: Sequence[str]) -> Tri
         if method != ladder.start.method:
             trial = climb.try_out(replace(ladder.start, method=method), artifacts)
             best = min(best, trial, key=scale.worst)
+    if ladder.ends and not scale.is_kept(best):
+        trial = climb.try_out(best.recipe.with_float(ladder.ends), artifacts)
+        best = min(best, trial, key=scale.worst)
     for fix in ladder.fixes:
         if scale.is_kept(best):
             return best

@@ -23,6 +23,8 @@ MOST_DB = 120.0
 # A float layer between integer ones costs two conversions, whatever it computes; as a share of
 # the whole model's work. Without it the smallest layers would always come first.
 _OVERHEAD = 0.02
+_CHANNELLED = 3  # axes of an output that has channels
+_MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Sensitivity:
     Args:
         layer: Which.
         local_db: Signal-to-quantization-noise ratio of its own result, in dB.
-        output_db: The same at the model's outputs: the worst of them, over the samples.
+        output_db: The same at the model's outputs, every channel of an output counting alike:
+            the worst of them, over the samples.
         work_share: Its part of the model's work, 0 to 1.
     """
 
@@ -120,7 +123,7 @@ def measure_sensitivity(
                 continue
             local.append(_ratio((results[name], kept[name]) for name in results))
             changed = rest(layer, results, kept)
-            end += [_ratio([(changed[name], kept[name])]) for name in outputs]
+            end += [output_db(changed[name], kept[name]) for name in outputs]
         found.append(
             Sensitivity(
                 layer,
@@ -142,6 +145,32 @@ def rank(costs: Iterable[Sensitivity]) -> tuple[Sensitivity, ...]:
 def sqnr_db(actual: Array, reference: Array) -> float:
     """Return ``10 log10(signal power / noise power)``, at most ``MOST_DB``; NaN counts as -inf."""
     return _ratio([(actual, reference)])
+
+
+def output_db(actual: Array, reference: Array) -> float:
+    """Return the ratio of an output whose channels may differ in scale.
+
+    A detector's rows hold pixels beside scores: over all elements, only the pixels would count.
+    So noise over signal is averaged over the slices of an axis, at most 1 each, and the worst
+    axis is taken.
+
+    Args:
+        actual: With a layer rounded.
+        reference: Of the float model.
+    """
+    right = np.asarray(reference, np.float64)
+    noise = np.square(np.asarray(actual, np.float64) - right)
+    least = _ratio([(actual, reference)])
+    for axis, size in enumerate(right.shape):
+        if right.ndim < _CHANNELLED or not 1 < size <= _MOST_CHANNELS:
+            continue
+        others = tuple(index for index in range(right.ndim) if index != axis)
+        signals, noises = np.square(right).sum(axis=others), noise.sum(axis=others)
+        there = signals > 0
+        if there.any() and np.isfinite(noises).all():
+            share = float(np.minimum(noises[there] / signals[there], 1.0).mean())
+            least = min(least, -10 * math.log10(share) if share > 0 else MOST_DB)
+    return least
 
 
 def _ratio(pairs: Iterable[tuple[Array, Array]]) -> float:

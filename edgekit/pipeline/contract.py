@@ -11,12 +11,15 @@ from typing import Any
 
 from edgekit._version import __version__
 from edgekit.calibration.contract import Outcome, Recipe, Scale
+from edgekit.calibration.lint import lint
 from edgekit.calibration.search import Ladder, search
 from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.calibration.trials import Memory
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.quantize import Scheme, pick_scheme
+from edgekit.converters.quantize.operators import Role, role_of
 from edgekit.errors import ContractError
+from edgekit.graph import Graph
 from edgekit.pipeline.build import Built, artifact_name
 from edgekit.pipeline.layers import integer_units
 from edgekit.pipeline.progress import Progress
@@ -30,6 +33,8 @@ from edgekit.ranges import Ranges
 from edgekit.runtimes.select import load
 from edgekit.runtimes.validation import Validation
 from edgekit.target import Target
+
+_RULES_OF_ENDS = ("mixed-concat", "dfl", "exponential", "score-end")
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ def keep_promise(
             maker.methods if terms.method is None else (),
             maker.fixes,
             costs.order,
+            float_ends(known.graph, known.ranges),
         ),
         scale,
         artifacts=[artifact_name(target) for target in targets],
@@ -144,6 +150,23 @@ def keep_promise(
         costs.order(replace(recipe, keep_float=terms.keep_float))
     built = tuple(bench.ready[artifact_name(target)][1] for target in targets)
     return Kept(built, outcome, yardstick, maker.ranges(recipe), tuple(costs.found))
+
+
+def float_ends(graph: Graph, ranges: Ranges) -> tuple[str, ...]:
+    """Return nodes that the linter would keep in float and that multiply nothing.
+
+    Args:
+        graph: The float model.
+        ranges: Of its tensors; with their statistics more is known.
+    """
+    found: set[str] = set()
+    for hazard in lint(graph, ranges.statistics or None, rules=_RULES_OF_ENDS):
+        found |= hazard.keep_float
+    return tuple(
+        node.name
+        for node in graph.nodes
+        if node.name in found and role_of(node, graph) is not Role.LAYER
+    )
 
 
 def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:

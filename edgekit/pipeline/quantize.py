@@ -25,7 +25,7 @@ from edgekit.converters.quantize.equalize import equalize, layer_pairs
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.tap import Taps, find_taps
 from edgekit.errors import CalibrationError, UsageError
-from edgekit.graph import Array, Graph
+from edgekit.graph import Array, Graph, Node
 from edgekit.pipeline.calibration import examine, measure, ranges_of, sha256
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.terms import Terms
@@ -207,11 +207,9 @@ class Maker:
         # What fixed shapes turned into constants is not there to be kept.
         kept = [name for name in recipe.keep_float if name in there]
         made = quantize(graph, self.ranges(recipe), scheme, keep_float=kept)
-        if ROUND in recipe.fixes:
-            made = self._rounded(made, recipe, scheme)
-        if BIAS in recipe.fixes:  # for the weights as they are in the end
-            made = correct_bias(made, self._known.samples)
-        return made
+        if not {ROUND, BIAS} & set(recipe.fixes):
+            return made
+        return _with_constants(made, self._fixed(made.graph, recipe, scheme))
 
     def _base(self, recipe: Recipe) -> Calibrated:
         if EQUALIZE not in recipe.fixes or self._known.again is None:
@@ -222,21 +220,47 @@ class Maker:
             self._equal = replace(self._known, graph=graph, ranges=self._known.again(graph))
         return self._equal
 
-    def _rounded(self, made: QuantizedGraph, recipe: Recipe, scheme: Scheme) -> QuantizedGraph:
-        """Return the graph with weights that were rounded once, all layers being integers."""
+    def _fixed(self, graph: Graph, recipe: Recipe, scheme: Scheme) -> QuantizedGraph:
+        """Return the graph with its weights fixed, every layer being an integer.
+
+        Which layers are float then changes little for the others, and this takes long.
+        """
         key = (replace(recipe, keep_float=()), scheme.name)
         if key not in self._weights:
-            self._tell(f"round the weights for {scheme.name}")
-            whole = quantize(made.graph, self.ranges(recipe), scheme)
-            self._weights[key] = round_weights(whole, self._known.samples)
-        done = self._weights[key]
-        weights = {
-            name: done.graph.initializers[name]
-            for name, code in made.codes.items()
-            if name in made.graph.initializers and done.codes.get(name) == code
-        }
-        constants = {**made.graph.initializers, **weights}
-        return replace(made, graph=replace(made.graph, initializers=constants))
+            self._tell(f"fix the weights for {scheme.name}")
+            whole = quantize(graph, self.ranges(recipe), scheme)
+            if ROUND in recipe.fixes:
+                whole = round_weights(whole, self._known.samples)
+            if BIAS in recipe.fixes:  # for the weights as they are in the end
+                whole = correct_bias(whole, self._known.samples)
+            self._weights[key] = whole
+        return self._weights[key]
+
+
+def _with_constants(made: QuantizedGraph, fixed: QuantizedGraph) -> QuantizedGraph:
+    """Return a graph whose integer layers have the weights and biases of another."""
+    graph, other = made.graph, fixed.graph
+    weights = {
+        name: other.initializers[name]
+        for name, code in made.codes.items()
+        if name in graph.initializers and fixed.codes.get(name) == code
+    }
+    constants = {**graph.initializers, **weights}
+    makers, theirs = graph.producers(), {node.name: node for node in other.nodes}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        new = theirs.get(node.name, node)
+        layer = node
+        if node.op_type == "Add":  # the bias of a MatMul
+            found = (makers.get(name) for name in node.inputs)
+            layer = next((item for item in found if item and item.op_type == "MatMul"), node)
+        if new.inputs == node.inputs or layer.input(1) not in made.codes:
+            nodes.append(node)
+            continue
+        nodes.append(new)
+        added = set(new.inputs) - set(node.inputs)
+        constants.update({name: other.initializers[name] for name in added if name})
+    return replace(made, graph=graph.with_nodes(nodes, initializers=constants))
 
 
 def _by_method(known: Calibrated, method: str) -> Calibrated:

@@ -1,0 +1,127 @@
+"""Recipes become graphs: fixes of the weights are computed once and hold for every layer left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mixed_scales import FIRST, SECOND, write_model, write_samples
+
+from edgekit.calibration.contract import Recipe
+from edgekit.converters.evaluate import evaluate
+from edgekit.converters.passes import simplify
+from edgekit.converters.quantize import pick_scheme, quantize
+from edgekit.converters.quantize.bias import correct_bias
+from edgekit.converters.quantize.rounding import round_weights
+from edgekit.errors import UsageError
+from edgekit.pipeline import Terms
+from edgekit.pipeline.build import load_source
+from edgekit.pipeline.layers import integer_share, integer_units, work_of
+from edgekit.pipeline.progress import ignore
+from edgekit.pipeline.quantize import BIAS, EQUALIZE, ROUND, Calibrated, Maker, calibrated
+
+SCHEME = pick_scheme("onnx")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    folder = tmp_path_factory.mktemp("known")
+    model = write_model(folder / "m.onnx")
+    source = load_source(model, shapes={})
+    terms = Terms(calibration=write_samples(folder / "s.npz"))
+    return calibrated(model, source, simplify(source), terms, preprocess={}, progress=ignore)
+
+
+@pytest.mark.parametrize("fixes", [(BIAS,), (ROUND,), (BIAS, ROUND)])
+def test_with_every_layer_an_integer_the_fixes_are_the_quantizers_own(
+    known: Calibrated, fixes: tuple[str, ...]
+) -> None:
+    maker = Maker(known, progress=ignore)
+    direct = quantize(known.graph, known.ranges, SCHEME)
+    if ROUND in fixes:
+        direct = round_weights(direct, known.samples)
+    if BIAS in fixes:
+        direct = correct_bias(direct, known.samples)
+
+    made = maker(known.graph, Recipe("auto", fixes), SCHEME)
+
+    feed = known.samples[0]
+    np.testing.assert_array_equal(
+        evaluate(made.graph, feed)["y"], evaluate(direct.graph, feed)["y"]
+    )
+
+
+def test_a_layer_in_float_keeps_its_own_weights_and_bias(known: Calibrated) -> None:
+    recipe = Recipe("auto", (BIAS, ROUND), keep_float=(FIRST,))
+
+    made = Maker(known, progress=ignore)(known.graph, recipe, SCHEME)
+
+    nodes = {node.name: node for node in made.graph.nodes}
+    before = {node.name: node for node in known.graph.nodes}
+    assert nodes[FIRST].inputs == before[FIRST].inputs
+    for name in nodes[FIRST].inputs[1:]:
+        np.testing.assert_array_equal(made.graph.initializers[name], known.graph.initializers[name])
+    assert nodes[SECOND].inputs != before[SECOND].inputs
+
+
+def test_equalized_weights_are_measured_again(known: Calibrated) -> None:
+    maker = Maker(known, progress=ignore)
+
+    plain, equal = maker.ranges(Recipe("auto")), maker.ranges(Recipe("auto", (EQUALIZE,)))
+
+    assert maker.graph(Recipe("auto", (EQUALIZE,))) is not known.graph
+    assert plain.ranges["r"] != equal.ranges["r"]
+    assert plain.ranges["x"] == equal.ranges["x"]
+
+
+def test_another_method_needs_no_other_pass(known: Calibrated) -> None:
+    maker = Maker(known, progress=ignore)
+
+    ranges = maker.ranges(Recipe("percentile"))
+
+    assert ranges.statistics == known.ranges.statistics
+    assert {item.method for item in ranges.ranges.values()} == {"percentile"}
+
+
+def test_ranges_without_statistics_can_only_be_taken_as_they_are(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    model, samples = write_model(tmp_path / "m.onnx"), write_samples(tmp_path / "s.npz")
+    source = load_source(model, shapes={})
+    graph = simplify(source)
+    whole = calibrated(
+        model, source, graph, Terms(calibration=samples), preprocess={}, progress=ignore
+    )
+    bare = replace(whole.ranges, statistics={})
+
+    with pytest.raises(UsageError, match="statistics"):
+        calibrated(
+            model,
+            source,
+            graph,
+            Terms(ranges=bare, method="mse"),
+            preprocess={},
+            progress=ignore,
+        )
+
+
+def test_a_fused_activation_goes_back_with_its_layer(known: Calibrated) -> None:
+    units = integer_units(quantize(known.graph, known.ranges, SCHEME))
+
+    assert {unit.name: unit.nodes for unit in units}[FIRST] == (FIRST, "relu")
+
+
+def test_work_is_the_number_of_multiplications(known: Calibrated) -> None:
+    nodes = {node.name: node for node in known.graph.nodes}
+
+    assert work_of(nodes[FIRST], known.graph) == 8 * 4 * 4 * 2  # outputs times inputs of each
+    assert work_of(nodes[SECOND], known.graph) == 4 * 8 * 4 * 4
+
+
+def test_the_share_of_integers_counts_multiplications(known: Calibrated) -> None:
+    whole = quantize(known.graph, known.ranges, SCHEME)
+    half = quantize(known.graph, known.ranges, SCHEME, keep_float=[FIRST])
+
+    assert integer_share(whole) == 1.0
+    assert integer_share(half) == pytest.approx(512 / (256 + 512))
