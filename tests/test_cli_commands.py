@@ -146,6 +146,21 @@ def test_verify_fails_with_8_where_an_artifact_is_wrong(
     assert "onnx-fp32 on onnxruntime" in captured.err
 
 
+@pytest.mark.parametrize("command", ["verify", "compare"])
+def test_a_failure_is_told_in_one_json_document(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = spoiled_bundle(tmp_path)
+    words = [str(MODEL), str(bundle)] if command == "compare" else [str(bundle)]
+
+    status = main([command, *words, "--json"])
+
+    captured = capsys.readouterr()
+    assert status == 8
+    assert isinstance(json.loads(captured.out), dict)
+    assert "EK600" in captured.err
+
+
 def test_verify_fails_with_5_where_a_file_was_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ class Console:
 
     def __init__(self, *, json_only: bool = False) -> None:
         self.json_only = json_only
+        self.has_answered = False
 
     def line(self, text: str = "") -> None:
         """Print one line of the answer; nothing in JSON mode."""
@@ -64,6 +65,7 @@ class Console:
         """Print the document; nothing unless in JSON mode."""
         if self.json_only:
             print(json.dumps(data, indent=2))
+            self.has_answered = True
 
     def table(self, table: Table) -> None:
         """Print a table; nothing in JSON mode or where it has no rows."""

@@ -80,7 +80,14 @@ def _run_command(name: str, argv: list[str]) -> int:
     options = parser.parse_strictly(argv)
     if options.verbose:
         _start_logging()
-    return command.run(options, Console(json_only=getattr(options, "json", False)))
+    console = Console(json_only=getattr(options, "json", False))
+    try:
+        return command.run(options, console)
+    except EdgeKitError as error:
+        if not console.has_answered:
+            raise
+        # stdout already holds its one document, which tells what failed.
+        return _report(error, [word for word in argv if word != "--json"])
 
 
 def _help_text() -> str:
