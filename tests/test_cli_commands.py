@@ -152,6 +152,7 @@ def test_a_failure_is_told_in_one_json_document(
 ) -> None:
     bundle = spoiled_bundle(tmp_path)
     words = [str(MODEL), str(bundle)] if command == "compare" else [str(bundle)]
+    capsys.readouterr()  # what making the bundle printed
 
     status = main([command, *words, "--json"])
 
