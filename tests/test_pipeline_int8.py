@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,6 +225,56 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, mixed: tuple[Path,
         item["trial"]["seconds"] for item in left["trials"]
     ]
     assert not state.exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from edgekit.calibration.contract import Promise
+from edgekit.pipeline import Terms, convert
+
+def wait(stage):
+    if stage.startswith("step 3"):
+        print("ready", flush=True)
+        time.sleep(60)
+
+convert(sys.argv[1], targets=["onnx:int8"], output=sys.argv[3], calibration=sys.argv[2],
+        terms=Terms(advise=False, promise=Promise.parse("2%")), progress=wait)
+"""
+
+
+def test_a_process_that_is_killed_leaves_its_steps_and_no_bundle(
+    tmp_path: Path, mixed: tuple[Path, Path]
+) -> None:
+    output = tmp_path / "m.edgekit"
+    words = [sys.executable, "-c", KILLED, *map(str, mixed), str(output)]
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+
+    state = json.loads((tmp_path / "m.edgekit.search").read_text())
+    assert len(state["trials"]) == 3
+    assert not output.exists()
+
+
+def test_the_state_of_other_options_is_not_taken(tmp_path: Path, mixed: tuple[Path, Path]) -> None:
+    model, samples = mixed
+    output = tmp_path / "m.edgekit"
+    terms = replace(QUIET, promise=IMPOSSIBLE, metric="cosine", time_s=0.001)
+
+    def run(asked: Terms) -> ConversionResult:
+        return convert(
+            model, targets=["onnx:int8"], output=output, calibration=samples, terms=asked
+        )
+
+    with pytest.raises(ContractError):
+        run(terms)
+
+    with pytest.raises(CalibrationError, match="another search"):
+        run(replace(terms, keep_float=(SECOND,), resume=True))
+    assert run(replace(terms, promise=Promise.parse("99%"), resume=True)).bundle is not None
 
 
 def test_ranges_of_an_earlier_calibration_need_no_data(tmp_path: Path) -> None:

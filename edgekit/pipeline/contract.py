@@ -19,9 +19,8 @@ from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.quantize import Scheme, pick_scheme
 from edgekit.converters.quantize.operators import Role, role_of
 from edgekit.errors import ContractError
-from edgekit.graph import Graph
 from edgekit.pipeline.build import Built, artifact_name
-from edgekit.pipeline.layers import integer_units
+from edgekit.pipeline.layers import integer_units, is_integer
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.quantize import GIVEN, Calibrated, Maker
 from edgekit.pipeline.sensitivity import SAMPLES, sensitivity
@@ -29,6 +28,7 @@ from edgekit.pipeline.terms import Terms
 from edgekit.pipeline.workbench import SIMULATED_ON, Workbench, Workshop
 from edgekit.pipeline.yardstick import Yardstick, make_yardstick
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.ranges import Ranges
 from edgekit.runtimes.select import load
 from edgekit.runtimes.validation import Validation
@@ -125,14 +125,15 @@ def keep_promise(
         SIMULATED_ON if first.precision == "int8" else first.format, first.precision
     )
     costs = _Costs(maker, known, scheme, progress=progress)
+    start = Recipe(known.method, keep_float=terms.keep_float)
     outcome = search(
         bench.measure,
         Ladder(
-            Recipe(known.method, keep_float=terms.keep_float),
+            start,
             maker.methods if terms.method is None else (),
             maker.fixes,
             costs.order,
-            float_ends(known.graph, known.ranges),
+            float_ends(maker(known.graph, start, scheme), known.ranges),
         ),
         scale,
         artifacts=[artifact_name(target) for target in targets],
@@ -152,21 +153,26 @@ def keep_promise(
     return Kept(built, outcome, yardstick, maker.ranges(recipe), tuple(costs.found))
 
 
-def float_ends(graph: Graph, ranges: Ranges) -> tuple[str, ...]:
-    """Return nodes that the linter would keep in float and that multiply nothing.
+def float_ends(quantized: QuantizedGraph, ranges: Ranges) -> tuple[str, ...]:
+    """Return integer nodes that the linter would keep in float and that multiply nothing.
 
     Args:
-        graph: The float model.
+        quantized: The model with all in integers that can be; empty is returned where that
+            leaves these nodes in float anyway.
         ranges: Of its tensors; with their statistics more is known.
     """
+    graph = quantized.graph
     found: set[str] = set()
     for hazard in lint(graph, ranges.statistics or None, rules=_RULES_OF_ENDS):
         found |= hazard.keep_float
-    return tuple(
-        node.name
+    ends = [
+        node
         for node in graph.nodes
         if node.name in found and role_of(node, graph) is not Role.LAYER
-    )
+    ]
+    if not any(is_integer(node, quantized) for node in ends):
+        return ()
+    return tuple(node.name for node in ends)
 
 
 def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:
