@@ -18,6 +18,7 @@ from edgekit.converters.emitters.facts import facts_of
 from edgekit.converters.emitters.tensorrt_cache import CACHE_FILE, calibration_cache
 from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
 from edgekit.converters.onnx_model import write_graph
+from edgekit.converters.passes.expand_hard_swish import expand_hard_swish
 from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.converters.passes.lower_opset import lower_opset
@@ -66,7 +67,8 @@ def emit(
     """
     fused = dict(preprocess or {})
     table = graph if isinstance(graph, QuantizedGraph) else None
-    graph = expand_unpool(written_graph(graph, target))
+    # TensorRT 8.4's list has no HardSwish; every one has HardSigmoid, and fuses both forms.
+    graph = expand_hard_swish(expand_unpool(written_graph(graph, target)))
     graph = fuse_preprocess(graph, fused) if fused else graph
     plain = _lowered(graph)
     check_support(plain)

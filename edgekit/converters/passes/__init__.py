@@ -47,6 +47,14 @@ PASSES: dict[str, Entry] = {
         f"{_HERE}.merge_clips:merge_clips",
         summary="make Max and Min by numbers one Clip, or Relu",
     ),
+    "merge_hard_swish": Entry(
+        f"{_HERE}.merge_hard_swish:merge_hard_swish",
+        summary="make x * relu6(x + 3) / 6 and x * HardSigmoid(x) one HardSwish",
+    ),
+    "expand_hard_swish": Entry(
+        f"{_HERE}.expand_hard_swish:expand_hard_swish",
+        summary="write HardSwish as x * HardSigmoid(x)",
+    ),
     "remove_dead": Entry(
         f"{_HERE}.remove_dead:remove_dead", summary="drop operators whose results nobody reads"
     ),
@@ -66,6 +74,7 @@ DEFAULT_PASSES = (
     "fold_constants",
     "fold_batchnorm",
     "merge_clips",
+    "merge_hard_swish",
     "remove_identities",
     "merge_moves",
     "remove_dead",
