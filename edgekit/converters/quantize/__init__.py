@@ -17,7 +17,7 @@ from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.equalize import equalize
 from edgekit.converters.quantize.groups import Plan, make_plan
 from edgekit.converters.quantize.limits import refused_by
-from edgekit.converters.quantize.prepare import prepare_for_integers
+from edgekit.converters.quantize.prepare import fit, prepare_for_integers
 from edgekit.converters.quantize.qdq import to_qdq
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.quantize.scheme import SCHEMES, Scheme, pick_scheme
@@ -49,7 +49,8 @@ def quantize(
     """Return the graph with the table that makes it integers.
 
     Args:
-        graph: The float model, from ``prepare_for_integers``.
+        graph: The float model, from ``prepare_for_integers``; the result's is ``fit`` to the
+            scheme.
         ranges: From calibration; a tensor that is not in it stays float.
         scheme: Of the target.
         keep_float: Names of nodes that stay float.
@@ -57,6 +58,7 @@ def quantize(
     Raises:
         UsageError: ``keep_float`` names a node that is not there.
     """
+    graph = fit(graph, scheme)
     plan = plan_quantization(graph, ranges, scheme, keep_float=keep_float)
     return QuantizedGraph(
         graph=graph,
@@ -74,6 +76,7 @@ def plan_quantization(
     Raises:
         UsageError: ``keep_float`` names a node that is not there.
     """
+    graph = fit(graph, scheme)
     names = {node.name: node for node in graph.nodes}
     for name in keep_float:
         if name not in names:
@@ -84,4 +87,5 @@ def plan_quantization(
         keep_float=keep_float,
         weights_only=scheme.is_weight_only,
         refused=refused_by(graph, scheme),
+        codes_layers=scheme.codes_layers,
     )

@@ -30,7 +30,7 @@ FIXED_RANGES = {
 MIN_LEVELS = 8
 """A Concat that would leave an input fewer of its 256 levels stays float."""
 
-_SHARES = (Role.MOVE, Role.BLEND, Role.JOIN)
+_SHARES = (Role.MOVE, Role.BLEND, Role.JOIN, Role.PICK)
 _NEEDS_COMPANY = (Role.MIX, Role.MAP, *_SHARES)
 
 
@@ -71,6 +71,7 @@ def make_plan(
     keep_float: Collection[str] = (),
     weights_only: bool = False,
     refused: Mapping[str, str] | None = None,
+    codes_layers: bool = False,
 ) -> Plan:
     """Decide which nodes become integers and which tensors share a code.
 
@@ -80,6 +81,7 @@ def make_plan(
         keep_float: Names of nodes that stay float.
         weights_only: Whether only layers' weights become integers; no range is needed then.
         refused: By node name, why the target does better with it in float.
+        codes_layers: Whether a layer is an integer one only where its result is.
     """
     inside = interior(graph)
     roles = {node.name: role_of(node, graph) for node in graph.nodes}
@@ -100,7 +102,7 @@ def make_plan(
         roles = {name: role for name, role in roles.items() if name not in reasons}
         groups = _Groups(graph, roles, known)
         found = {**groups.reasons, **_without_range(graph, roles, groups, inside)}
-        found = found or _alone(graph, roles)
+        found = found or _alone(graph, roles, _fused(graph, roles, inside, biases=codes_layers))
         if not found:
             symmetric = _multiplied(graph, roles, groups)
             return Plan(roles, reasons, groups.as_mapping(), groups.ranges, symmetric, inside)
@@ -222,16 +224,44 @@ def _without_range(
     return found
 
 
-def _alone(graph: Graph, roles: Mapping[str, Role]) -> dict[str, str]:
+def _fused(
+    graph: Graph, roles: Mapping[str, Role], inside: Collection[str], *, biases: bool
+) -> set[str]:
+    """Return names of the nodes that an integer layer computes itself, for nothing.
+
+    Those are the activation behind it and, where ``biases``, what makes a MatMul a layer with
+    a bias. Without a code for their result the layer would have to write floats.
+    """
+    producers = graph.producers()
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.name not in roles:
+            continue
+        for name in activations(node, graph):
+            maker = producers.get(name)
+            if name not in inside or maker is None:
+                continue
+            is_layer = roles.get(maker.name) is Role.LAYER
+            if (is_layer and (biases or node.op_type != "Add")) or maker.name in found:
+                found.add(node.name)
+    return found
+
+
+def _alone(graph: Graph, roles: Mapping[str, Role], fused: Collection[str]) -> dict[str, str]:
     """Return nodes that no integer layer feeds, or none reads: conversions cost more than they.
 
     Parts of a layer norm or a GELU that was exported in pieces are found this way.
+
+    Args:
+        graph: The model.
+        roles: Of the nodes that are integers so far.
+        fused: Names of nodes that are part of a layer, which is company enough.
     """
     producers, readers = graph.producers(), graph.consumers()
     outputs = set(graph.output_names)
     found: dict[str, str] = {}
     for node in graph.nodes:
-        if roles.get(node.name) not in _NEEDS_COMPANY:
+        if roles.get(node.name) not in _NEEDS_COMPANY or node.name in fused:
             continue
         sources = activations(node, graph)
         if not any(_is_integer(producers.get(name), roles) for name in sources):

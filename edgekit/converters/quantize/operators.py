@@ -17,7 +17,8 @@ class Role(Enum):
     """Kind of an operator.
 
     LAYER multiplies by weights. MOVE passes integers on unchanged. BLEND averages them, so that
-    input and output share a code. JOIN is Concat. MIX combines several activations, MAP changes
+    input and output share a code. JOIN is Concat. PICK takes one of several integers, which
+    must be in one code to be compared: Max, Min. MIX combines several activations, MAP changes
     one; both have an output code of their own. FLOAT has no integer form.
     """
 
@@ -25,6 +26,7 @@ class Role(Enum):
     MOVE = "move"
     BLEND = "blend"
     JOIN = "join"
+    PICK = "pick"
     MIX = "mix"
     MAP = "map"
     FLOAT = "float"
@@ -39,6 +41,7 @@ _ROLES: dict[str, Role] = {
     "Resize": Role.BLEND,  # nearest: Role.MOVE
     "AveragePool": Role.BLEND,
     "Concat": Role.JOIN,
+    **dict.fromkeys(("Max", "Min"), Role.PICK),
     **dict.fromkeys(("Add", "Sub", "Mul"), Role.MIX),
     **dict.fromkeys(("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "HardSigmoid"), Role.MAP),
     **dict.fromkeys(("Sigmoid", "Tanh", "Softmax", "Elu", "Gelu"), Role.MAP),
@@ -68,7 +71,7 @@ def role_of(node: Node, graph: Graph) -> Role:
 
 def activations(node: Node, graph: Graph) -> tuple[str, ...]:
     """Return the node's inputs that would be integers: no constants, sizes or indices."""
-    if node.op_type in ("Concat", "Add", "Sub", "Mul", "MatMul"):
+    if node.op_type in ("Concat", "Max", "Min", "Add", "Sub", "Mul", "MatMul"):
         names = node.inputs
     else:
         names = node.inputs[:1]
@@ -82,7 +85,7 @@ def results(node: Node, graph: Graph) -> tuple[str, ...]:
 
 def constant_operands(node: Node, graph: Graph) -> tuple[str, ...]:
     """Return float constants that an elementwise operator or Concat combines with activations."""
-    if _ROLES.get(node.op_type) not in (Role.MIX, Role.JOIN):
+    if _ROLES.get(node.op_type) not in (Role.MIX, Role.JOIN, Role.PICK):
         return ()
     return tuple(
         name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantize.scheme import Scheme
 from edgekit.graph import Graph
 
-INTEGER_PASSES = ("split_batchnorm",)
+INTEGER_PASSES = ("split_sums",)
 """What makes more of a model integers and does not pay in float."""
 
 
@@ -18,3 +19,13 @@ def prepare_for_integers(graph: Graph) -> Graph:
         graph: Simplified.
     """
     return simplify(graph, INTEGER_PASSES)
+
+
+def fit(graph: Graph, scheme: Scheme) -> Graph:
+    """Return the graph as one target wants it; names of nodes and tensors stay.
+
+    Args:
+        graph: From ``prepare_for_integers``.
+        scheme: Of the target.
+    """
+    return simplify(graph, scheme.passes)
