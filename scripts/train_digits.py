@@ -1,6 +1,7 @@
 """Train the example's model: handwritten digits, a small CNN, plain numpy.
 
-    python scripts/train_digits.py            # writes examples/digits/
+    python scripts/train_digits.py                      # writes examples/digits/
+    python scripts/train_digits.py --calibration-only   # writes calibration.npz there
 
 The pictures are scikit-learn's digits (1797 of 8 x 8 grey levels 0..16; from the UCI set
 "Optical Recognition of Handwritten Digits"). Every fifth one is held out: it is never
@@ -54,6 +55,8 @@ PEAK_RATE = 0.01
 SHIFT = 2
 """Training pictures are moved by up to so many pixels of 32."""
 PICTURE_SIDE = 96
+CALIBRATION = 100
+"""So many training pictures are given to calibrate on."""
 
 Frames = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -70,6 +73,17 @@ def held_out(count: int) -> NDArray[np.bool_]:
     """Return which pictures are for testing only: every fifth, without a random number."""
     chosen: NDArray[np.bool_] = np.arange(count) % 5 == 0
     return chosen
+
+
+def write_calibration(folder: Path, training: Frames) -> None:
+    """Write training pictures to calibrate on, spread over all; none of them is held out.
+
+    Args:
+        folder: Where to.
+        training: uint8 (N, 8, 8, 3).
+    """
+    chosen = np.linspace(0, len(training) - 1, CALIBRATION).astype(np.int64)
+    np.savez_compressed(folder / "calibration.npz", frames=training[chosen])
 
 
 def enlarge(frame: Frames) -> Frames:
@@ -193,7 +207,6 @@ def to_onnx(layers: list[Layer]) -> onnx.ModelProto:
 
 def write_example(folder: Path, layers: list[Layer], frames: Frames, labels: Labels) -> None:
     """Write the model, its labels, the held-out set, and one held-out picture per digit."""
-    folder.mkdir(parents=True, exist_ok=True)
     onnx.save_model(to_onnx(layers), folder / "digits.onnx")
     (folder / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
     np.savez_compressed(folder / "heldout.npz", frames=frames, labels=labels)
@@ -207,12 +220,19 @@ def main(arguments: list[str] | None = None) -> None:
     default = Path(__file__).parents[1] / "examples" / "digits"
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--output", type=Path, default=default, help="folder to write to")
+    parser.add_argument(
+        "--calibration-only", action="store_true", help="train nothing, write calibration.npz"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     started = time.perf_counter()
     frames, labels = load_frames()
     is_test = held_out(len(frames))
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_calibration(options.output, frames[~is_test])
+    if options.calibration_only:
+        return
     rng = np.random.default_rng(SEED)
     layers = build_network(rng)
     # Both as they are and enlarged, so that the network knows sharp and blurred strokes.

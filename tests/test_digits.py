@@ -141,3 +141,26 @@ def test_training_lowers_the_loss(script: ModuleType, monkeypatch: pytest.Monkey
     log_odds = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     guessing = np.log(10)
     assert -log_odds[np.arange(256), labels].mean() < guessing / 2
+
+
+def test_the_calibration_pictures_are_trained_on_and_not_held_out(script: ModuleType) -> None:
+    frames, _ = script.load_frames()
+    training = {frame.tobytes() for frame in frames[~script.held_out(len(frames))]}
+    given = np.load(FOLDER / "calibration.npz")["frames"]
+    unseen = {frame.tobytes() for frame in np.load(FOLDER / "heldout.npz")["frames"]}
+
+    chosen = {frame.tobytes() for frame in given}
+
+    assert len(chosen) == len(given) == 100
+    assert chosen <= training
+    assert not chosen & unseen
+
+
+def test_the_calibration_file_can_be_written_without_training(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    script.main(["--output", str(tmp_path), "--calibration-only"])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["calibration.npz"]
+    written = np.load(tmp_path / "calibration.npz")["frames"]
+    np.testing.assert_array_equal(written, np.load(FOLDER / "calibration.npz")["frames"])
