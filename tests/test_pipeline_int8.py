@@ -378,3 +378,22 @@ def test_a_bundle_opened_again_has_the_contract(kept: ConversionResult) -> None:
 
     assert again.manifest.contract == kept.bundle.manifest.contract
     assert np.isfinite(again.manifest.contract.baseline)
+
+
+def test_what_lies_beside_calibration_pictures_is_not_taken_for_labels(tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("one.png", "two.png", "three.png"):
+        shutil.copy(ROOT / "examples" / "digits" / name, tmp_path / name)
+    (tmp_path / "labels.csv").write_text("class,name\n1,one\n")
+
+    result = digits(
+        tmp_path / "d.edgekit",
+        "onnx:int8",
+        calibration=tmp_path,
+        terms=replace(QUIET, metric="cosine"),
+    )
+
+    contract = result.bundle.manifest.contract
+    assert contract.metric == "agreement: cosine"
+    assert contract.samples.startswith("3 pictures")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline import Terms
     from edgekit.target import Target
 
-_SHOWN = 8
+_SHOWN, _WORST = 8, 4
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _OPTIONS = (
     "calibration",
@@ -167,6 +167,12 @@ def show(contract: Contract, console: Console) -> None:
     for nodes, names in _in_float(contract).items():
         shown = ", ".join(nodes[:_SHOWN]) + (", ..." if len(nodes) > _SHOWN else "")
         console.line(f"in float for {', '.join(names)}: {len(nodes)} nodes: {shown}")
+    if contract.sensitivity:
+        worst = ", ".join(
+            f"{item['layer']} ({item['output_sqnr_db']:.0f} dB)"
+            for item in contract.sensitivity[:_WORST]
+        )
+        console.line(f"layers that are most worth keeping in float: {worst}")
     for line in contract.advice:
         console.line(f"advice: {line}")
 

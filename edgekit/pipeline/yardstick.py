@@ -182,7 +182,7 @@ def open_yard(
     path = Path(terms.calibration)
     if path.suffix.lower() == ".npz" and path.is_file():
         return open_validation(path, wanted, kind="npz")
-    if path.is_dir() and terms.metric is not None:
+    if path.is_dir() and terms.metric is not None and pick_metric(terms.metric).kind != "tensor":
         # Who names a metric may mean the labels that lie there.
         return open_validation(path, wanted, kind=terms.kind)
     if path.is_dir():
