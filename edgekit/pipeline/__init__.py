@@ -25,6 +25,7 @@ from edgekit.pipeline.build import (
 )
 from edgekit.pipeline.bundling import read_labels, with_facts, write_model_bundle
 from edgekit.pipeline.check import Check
+from edgekit.pipeline.given import check_given, emit_given, has_integers, notes_on
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.prove import claim_nothing, prove
 from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
@@ -80,7 +81,7 @@ def convert(
     """Convert a model into one bundle for all targets.
 
     Args:
-        model: The source model, an ONNX file.
+        model: The source model, an ONNX file; with Q/DQ nodes its own integers are taken.
         targets: Names such as ``"openvino"`` or ``"tflite:fp16"``, or targets.
         output: The bundle; an old one there stays until the new one is whole.
         shapes: Fixed sizes by input name; ``""`` means the only input.
@@ -116,18 +117,23 @@ def convert(
     source = load_source(model, shapes=shapes or {})
     steps = _named(preprocess or {}, source.input_names)
     check_input_names(steps, source)
+    promised = _with_data(terms or Terms(), calibration, ranges)
+    is_given = has_integers(source)
+    if is_given:
+        check_given(source, wanted, model=model, terms=promised)
     tell("simplify")
     graph = with_facts(simplify(source), preprocess=steps, labels=class_names)
 
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
         fused = steps if fuse_preprocess else {}
+        emitter = emit_given if is_given else emit
         made = [
-            emit(graph, target, Path(stage), fused=fused, progress=tell)
+            emitter(graph, target, Path(stage), fused=fused, progress=tell)
             for target in wanted
-            if not is_quantized(target)
+            if is_given or not is_quantized(target)
         ]
         integers = None
-        if any(map(is_quantized, wanted)):
+        if not is_given and any(map(is_quantized, wanted)):
             from edgekit.pipeline.integers import build_integers
 
             integers = build_integers(
@@ -135,7 +141,7 @@ def convert(
                 source,
                 graph,
                 targets=[target for target in wanted if is_quantized(target)],
-                terms=_with_data(terms or Terms(), calibration, ranges),
+                terms=promised,
                 stage=Path(stage),
                 preprocess=steps,
                 fused=fused,
@@ -178,6 +184,7 @@ def convert(
         )
     notes = (*(item.note for item in built if item.note), *proof.notes)
     notes += () if integers is None else integers.notes
+    notes += notes_on(proof.checks) if is_given else ()
     return ConversionResult(bundle, tuple(built), proof.checks, notes)
 
 

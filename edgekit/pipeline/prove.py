@@ -33,7 +33,8 @@ def prove(
     """Return what was shown about the artifacts.
 
     Each runs on two samples of noise and on the caller's own; the source runs on the same
-    under ONNX Runtime. Quantized ones run on real samples alone: their ranges do not cover noise.
+    under ONNX Runtime. Quantized ones run on real samples alone, where there are some:
+    their ranges do not cover noise.
 
     Args:
         model: The source file.
@@ -63,7 +64,7 @@ def prove(
     for item in built:
         progress(f"check {item.artifact.name}")
         is_quantized = item.artifact.precision not in DEFAULT_TOLERANCES
-        tried = own if is_quantized else [*samples.of(item.graph.inputs), *own]
+        tried = own if is_quantized and own else [*samples.of(item.graph.inputs), *own]
         check = measure(
             item.artifact,
             item.folder,
