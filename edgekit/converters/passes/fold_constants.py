@@ -1,7 +1,8 @@
 """Compute once what depends on constants and known shapes only.
 
-The values come from ONNX Runtime's own kernels; what is folded is decided here, so that
-names stay, nothing else is rewritten, and quantized weights keep their DequantizeLinear.
+The values come from ONNX Runtime's own kernels, a few shape-sized ones from numpy. What is
+folded is decided here, so that names stay, nothing else is rewritten, and quantized weights
+keep their DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.converters.onnx_model import infer_shapes
+from edgekit.converters.passes.fold_small import fold_small
 from edgekit.errors import EngineError
 from edgekit.graph import Array, Graph, Node, captured_names
 from edgekit.tensor import TensorSpec
@@ -137,7 +139,10 @@ def _is_small(spec: TensorSpec | None) -> bool:
 
 def _compute(graph: Graph, nodes: list[Node]) -> dict[str, Array] | None:
     """Return the results that remaining nodes or outputs read; None where the engine cannot."""
-    # Only a model that has something to fold pays for the import (0.2 s).
+    small = fold_small(graph, nodes)
+    if small is not None:
+        return small
+    # Only a model that has something large to fold pays for the import (0.2 s).
     from edgekit.converters.evaluate import evaluate
 
     inside = {id(node) for node in nodes}
