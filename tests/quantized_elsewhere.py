@@ -18,13 +18,43 @@ from typing import Any
 
 import numpy as np
 import onnx
+from fake_quantized import open_plain
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.converters.emitters import EMITTERS
 from edgekit.converters.onnx_model import graph_from_bytes, read_graph, write_graph
 from edgekit.graph import Graph
+from edgekit.pipeline.check import open_emitted
+from edgekit.quantized import QuantizedGraph
+from edgekit.target import Target
 
 Feed = Mapping[str, NDArray[Any]]
+ENGINES = (("openvino", "openvino"), ("tflite", "ai_edge_litert"))
+"""Format and the package that runs it."""
+
+
+def run_source(graph: Graph, feeds: list[Any]) -> NDArray[Any]:
+    """Return the first output, every node computed as ONNX says."""
+    session = open_plain(graph)
+    return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+
+
+def run_emitted(read: QuantizedGraph, format: str, feeds: list[Any], folder: Path) -> NDArray[Any]:
+    """Return the first output of the artifact on its own runtime."""
+    folder.mkdir()
+    target = Target(format, format, "int8")
+    artifact = EMITTERS[format].load()(read, folder, target=target)
+    with open_emitted(artifact, folder, preprocess={}) as session:
+        name = read.graph.output_names[0]
+        return np.concatenate([session.run(feed)[name] for feed in feeds])
+
+
+def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the least cosine between rows."""
+    one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(((one * other).sum(axis=1) / norms).min())
 
 
 def by_onnxruntime(

@@ -9,30 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 from digits import DIGITS, MODEL, PREPROCESS
-from fake_quantized import fake_quantized, open_plain
+from fake_quantized import fake_quantized
 from numpy.typing import NDArray
 from quantize_models import joined, noise, residual, sqnr_db
-from quantized_elsewhere import Builder, by_onnxruntime, modelopt_style, nncf_style
+from quantized_elsewhere import ENGINES, Builder, by_onnxruntime, cosine, run_emitted, run_source
 
-from edgekit.converters.emitters import EMITTERS
-from edgekit.converters.onnx_model import read_graph
+from edgekit.converters.onnx_model import read_graph, write_graph
 from edgekit.converters.passes import simplify
 from edgekit.converters.quantize.operators import weight_of
 from edgekit.converters.quantize.read_qdq import read_qdq
 from edgekit.converters.quantize.weights import to_integers
-from edgekit.errors import UnsupportedOperatorError, UsageError
+from edgekit.errors import UsageError
 from edgekit.graph import Graph
 from edgekit.pipeline import convert
-from edgekit.pipeline.check import open_emitted
 from edgekit.preprocess import Preprocess
-from edgekit.quantized import QuantizedGraph
-from edgekit.target import Target
 
 pytest.importorskip("onnxruntime")
-ENGINES = (("openvino", "openvino"), ("tflite", "ai_edge_litert"))
 COSINE = 0.9999
-HALF_COSINE = 0.9995
-"""Where the source computes in float16, and an Add reads one branch in float."""
 MAX_STEPS = 2
 """Of the logits' code, on the pictures of the digits example."""
 MAX_SHARE = 0.01
@@ -101,29 +94,6 @@ def quantized_digits(case: Case, pictures: list[Any], folder: Path) -> tuple[Gra
     return by_onnxruntime(graph, feeds, folder, **case.options())
 
 
-def run_source(graph: Graph, feeds: list[Any]) -> NDArray[Any]:
-    """Return the first output, every node computed as ONNX says."""
-    session = open_plain(graph)
-    return np.concatenate([session.run(None, feed)[0] for feed in feeds])
-
-
-def run_emitted(read: QuantizedGraph, format: str, feeds: list[Any], folder: Path) -> NDArray[Any]:
-    """Return the first output of the artifact on its own runtime."""
-    folder.mkdir()
-    target = Target(format, format, "int8")
-    artifact = EMITTERS[format].load()(read, folder, target=target)
-    with open_emitted(artifact, folder, preprocess={}) as session:
-        name = read.graph.output_names[0]
-        return np.concatenate([session.run(feed)[name] for feed in feeds])
-
-
-def cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Return the least cosine between rows."""
-    one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float(((one * other).sum(axis=1) / norms).min())
-
-
 @by_name
 def test_the_table_computes_what_onnx_runtimes_model_does(
     case: Case, pictures: list[Any], tmp_path: Path
@@ -164,17 +134,27 @@ def test_engines_give_the_quantized_sources_logits_within_two_steps(
     assert abs(right[0] - right[1]) <= 1
 
 
+@pytest.mark.parametrize(("format", "package"), (("", "onnxruntime"), *ENGINES))
 @pytest.mark.parametrize("make", [residual, joined])
 @by_name
-def test_small_networks_keep_their_result(case: Case, make: Any, tmp_path: Path) -> None:
+def test_small_networks_keep_their_result(
+    case: Case, make: Any, format: str, package: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(package)
     source = make()
     graph, _ = by_onnxruntime(source, noise(source, 16), tmp_path, **case.options())
 
     read = read_qdq(simplify(graph))
 
     feeds = noise(source)
-    want, got = run_source(graph, feeds), run_source(fake_quantized(read), feeds)
-    assert sqnr_db(want, got) > 40
+    want = run_source(graph, feeds)
+    got = (
+        run_emitted(read, format, feeds, tmp_path / "artifact")
+        if format
+        else run_source(fake_quantized(read), feeds)
+    )
+    # Engines leave out roundings between a layer and what moves or adds its result.
+    assert sqnr_db(want, got) > (30 if format else 100)
 
 
 @by_name
@@ -192,19 +172,6 @@ def test_weights_are_the_integers_that_were_stored(
     if "AddQDQPairToWeight" not in case.extra:
         for integers in found:
             assert any(np.array_equal(integers, value) for value in stored)
-
-
-def test_a_bias_of_int32_becomes_its_reals() -> None:
-    b = Builder()
-    x = b.pair("x", 0.5, 0)
-    weight = b.stored("w", np.full((2, 1, 1, 1), 100, np.int8), [0.25, 0.5])
-    bias = b.stored("bias", np.array([8, -8], np.int32), [0.125, 0.25])
-    b.add("Conv", [x, weight, bias], "y")
-
-    read = read_qdq(b.graph({"x": [1, 1, 2, 2]}, {"y": [1, 2, 2, 2]}, 13))
-
-    assert read.graph.initializers[read.graph.nodes[0].inputs[2]].tolist() == [1.0, -2.0]
-    assert set(read.codes) == {"x", "w_dq"}
 
 
 def test_a_relu_that_onnx_runtime_left_to_the_code_is_written_again(tmp_path: Path) -> None:
@@ -230,116 +197,18 @@ def test_weights_of_another_zero_point_are_rounded_again_along_the_outputs(tmp_p
     assert sqnr_db(run_source(graph, feeds), run_source(fake_quantized(read), feeds)) > 25
 
 
-@pytest.mark.parametrize(("format", "package"), (("", "onnxruntime"), *ENGINES))
-@pytest.mark.parametrize(("make", "least"), [(nncf_style, COSINE), (modelopt_style, HALF_COSINE)])
-def test_other_tools_forms_keep_their_result(
-    make: Any, least: float, format: str, package: str, tmp_path: Path
-) -> None:
-    pytest.importorskip(package)
-    graph = make()
-    read = read_qdq(simplify(graph))
-    feeds = noise(graph, 8)
-
-    want = run_source(graph, feeds)
-    got = (
-        run_emitted(read, format, feeds, tmp_path / "artifact")
-        if format
-        else run_source(fake_quantized(read), feeds)
-    )
-
-    assert not read.float_nodes
-    assert cosine(want, got) > least
-
-
-def test_nncfs_scales_per_channel_go_into_the_layers_and_integers_stay() -> None:
-    graph = nncf_style()
-
-    read = read_qdq(graph)
-
-    convs = [node for node in read.graph.nodes if node.op_type == "Conv"]
-    integers = [
-        to_integers(read.graph.initializers[node.inputs[1]], read.codes[node.inputs[1]])
-        for node in convs
-    ]
-    signs = np.sign(graph.initializers["gamma"]).reshape(-1, 1, 1, 1)
-    assert read.codes["r0"].quantization.scale == (pytest.approx(0.03),)
-    assert np.array_equal(integers[0], graph.initializers["w0"] * signs)
-    assert np.array_equal(integers[1], graph.initializers["w1"])
-
-
-def test_scales_per_channel_behind_a_curve_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedOperatorError, match=r"'r0' has one scale per channel.*Sigmoid"):
-        read_qdq(nncf_style("Sigmoid"))
-
-
-def test_the_branch_that_model_optimizer_leaves_float_gets_a_code() -> None:
-    read = read_qdq(modelopt_style())
-
-    # r2 ends at 127 * 0.05, r0 at 127 * 0.02: what is beyond their difference changes nothing.
-    assert read.codes["c2"].quantization.scale[0] * 127 >= 127 * 0.05
-    assert read.codes["r2"] == read.codes["m"]
-    assert "c3" not in read.codes
-
-
-def one_pair(**changes: Any) -> Graph:
+def test_convert_takes_a_model_of_integer_weights_as_weights_alone(tmp_path: Path) -> None:
     b = Builder()
-    given = {"scale": 0.1, "point": 0, "dtype": np.int8, **changes}
-    b.add("Relu", [b.pair("x", given["scale"], given["point"], given["dtype"])], "y")
-    return b.graph({"x": [1, 4]}, {"y": [1, 4]}, 21)
+    weight = b.stored("w", np.arange(-6, 6).reshape(4, 3).astype(np.int8), 0.1)
+    b.add("MatMul", ["x", weight], "y")
+    model = tmp_path / "weights.onnx"
+    write_graph(b.graph({"x": [1, 4]}, {"y": [1, 3]}, 18), model)
 
+    result = convert(model, targets=["onnx:w8"], output=tmp_path / "weights.edgekit")
 
-def blocks() -> Graph:
-    b = Builder()
-    b.constants["w"] = np.ones((4, 2), np.int8)
-    b.constant("s", np.ones((2, 2)))
-    b.add("DequantizeLinear", ["w", "s"], "w_dq", axis=0, block_size=2)
-    b.add("MatMul", ["x", "w_dq"], "y")
-    return b.graph({"x": [1, 4]}, {"y": [1, 2]}, 21)
-
-
-def computed_scale() -> Graph:
-    b = Builder()
-    b.add("ReduceMax", ["x"], "s", keepdims=0)
-    b.constant("p", 0, np.int8)
-    b.add("QuantizeLinear", ["x", "s", "p"], "q")
-    b.add("DequantizeLinear", ["q", "s", "p"], "y")
-    return b.graph({"x": [1, 4]}, {"y": [1, 4]}, 18)
-
-
-def integers_read() -> Graph:
-    b = Builder()
-    parts = [b.constant("s", 0.1), b.constant("p", 0, np.int8)]
-    b.add("QuantizeLinear", ["x", *parts], "q")
-    b.add("Flatten", ["q"], "moved")
-    b.add("DequantizeLinear", ["moved", *parts], "y")
-    return b.graph({"x": [1, 4]}, {"y": [1, 4]}, 18)
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda: one_pair(dtype=np.int16), "x_q.*stores int16"),
-        (blocks, "w_dq.*per block"),
-        (computed_scale, "scale or zero point is computed"),
-        (integers_read, "moved.*reads the integers 'q'"),
-    ],
-)
-def test_what_is_not_8_bits_by_constant_scales_is_refused_by_name(make: Any, reason: str) -> None:
-    with pytest.raises(UnsupportedOperatorError, match=reason):
-        read_qdq(make())
-
-
-def test_a_weight_behind_a_transpose_keeps_its_channels() -> None:
-    b = Builder()
-    x = b.pair("x", 0.1, 0)
-    weight = b.stored("w", np.arange(-6, 6).reshape(3, 4).astype(np.int8), [0.1, 0.2, 0.3], axis=-2)
-    b.add("MatMul", [x, b.add("Transpose", [weight], "w_t", perm=[1, 0])], "y")
-
-    read = read_qdq(b.graph({"x": [1, 4]}, {"y": [1, 3]}, 18))
-
-    assert [node.op_type for node in read.graph.nodes] == ["MatMul"]
-    assert read.codes["w_t"].quantization.axis == 1
-    assert read.codes["w_t"].quantization.scale == pytest.approx((0.1, 0.2, 0.3))
+    with pytest.raises(UsageError, match="give --precision w8"):
+        convert(model, targets=["onnx:int8"], output=tmp_path / "other.edgekit")
+    assert result.checks["onnx-w8"].status.state == "verified"
 
 
 def test_convert_takes_the_integers_and_replays_them(pictures: list[Any], tmp_path: Path) -> None:
