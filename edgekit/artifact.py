@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from edgekit.tensor import TensorSpec
 
 FORMATS = ("onnx", "openvino", "tflite", "tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "w8a16", "w8")
+PRECISIONS = ("fp32", "fp16", "int8", "w8a16", "w8a32", "w8")
 
 
 @dataclass(frozen=True)

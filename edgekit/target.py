@@ -16,7 +16,7 @@ class Target:
         name: As the user spells it.
         format: Format of the artifact, one of ``artifact.FORMATS``.
         precision: How weights are stored: ``"fp32"`` or ``"fp16"``; or how the model is
-            quantized: ``"int8"``, ``"w8"`` (weights only).
+            quantized: ``"int8"``, ``"w8"`` (weights only), ``"w8a32"`` (and the products).
         precisions: Those that the format can honour.
         summary: One line for help texts.
     """
@@ -43,6 +43,7 @@ class Target:
 
 _INT8 = ("fp32", "fp16", "int8")
 _OPENVINO = (*_INT8, "w8")
+_TFLITE = (*_INT8, "w8", "w8a32")
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -54,7 +55,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "tflite",
             "tflite",
-            precisions=_INT8,
+            precisions=_TFLITE,
             summary="LiteRT flatbuffer, phones and small boards",
         ),
         Target(
@@ -69,7 +70,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "android-arm64",
             "tflite",
-            precisions=_INT8,
+            precisions=_TFLITE,
             summary="LiteRT flatbuffer for an Android phone",
         ),
         Target(

@@ -18,7 +18,7 @@ class Scheme:
 
     Args:
         format: Format of the artifact, one of ``artifact.FORMATS``.
-        precision: As the user spells it: ``"int8"``, ``"w8a16"``, ``"w8"``.
+        precision: As the user spells it: ``"int8"``, ``"w8a16"``, ``"w8a32"``, ``"w8"``.
         activations: Their type where they are written; None where they stay float.
         placement: Name in ``placement.PLACEMENTS`` of where Q/DQ pairs lie.
         symmetric: Whether every zero point of an activation is 0.
@@ -77,7 +77,8 @@ SCHEMES: dict[str, Scheme] = {
             summary="symmetric int8 at the inputs of layers",
         ),
         Scheme("tflite", "w8a16", DType.INT16, symmetric=True, summary="int16 activations"),
-        Scheme("tflite", "w8", None, summary="int8 weights, float activations"),
+        Scheme("tflite", "w8", None, summary="int8 weights, float compute"),
+        Scheme("tflite", "w8a32", None, summary="int8 weights, hybrid kernels, float activations"),
         Scheme("onnx", "w8", None, "weights", summary="int8 weights in the file, float compute"),
         Scheme("openvino", "w8", None, "weights", summary="int8 weights, float compute"),
     )

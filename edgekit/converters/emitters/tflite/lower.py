@@ -19,8 +19,10 @@ from edgekit.converters.emitters.tflite.model import Model, Operator, Signature,
 from edgekit.converters.emitters.tflite.ops import LOWERINGS
 from edgekit.converters.emitters.tflite.patterns import fuse_patterns
 from edgekit.converters.emitters.tflite.value import Value
+from edgekit.converters.emitters.tflite.weights_only import PRECISIONS, store_weights
 from edgekit.errors import ModelError, ShapeError, UnsupportedOperatorError
 from edgekit.graph import AttributeType, Graph, Node
+from edgekit.quantization import Quantization
 from edgekit.quantized import QuantizedGraph
 from edgekit.tensor import DType, Layout, TensorSpec
 
@@ -79,7 +81,8 @@ def lower(
 
     Args:
         source: A float graph, or one with a table of codes, which becomes int8 kernels.
-        precision: How the weights of a float graph are stored, ``"fp32"`` or ``"fp16"``.
+        precision: How the weights of a float graph are stored, ``"fp32"`` or ``"fp16"``;
+            ``"w8"`` and ``"w8a32"`` store int8 ones, by the table's codes where it has them.
         io_dtype: What float inputs and outputs of an int8 model become: FLOAT32, INT8, UINT8.
     """
     graph = source.graph if isinstance(source, QuantizedGraph) else source
@@ -95,7 +98,14 @@ def lower(
     operators = fuse_focus(fuse(low.operators, tensors), tensors)
     if precision == "fp16":
         operators = store_half(operators)
-    if isinstance(source, QuantizedGraph):
+    if precision in PRECISIONS:
+        operators = store_weights(
+            operators,
+            precision=precision,
+            weight_codes=_weight_codes(low, source),
+            float_sources=source.float_nodes if isinstance(source, QuantizedGraph) else (),
+        )
+    elif isinstance(source, QuantizedGraph):
         operators = _in_integers(low, source, operators, (inputs, outputs), io_dtype=io_dtype)
     main = Subgraph(
         "main",
@@ -130,17 +140,12 @@ def _in_integers(
     for name, value in outputs.items():
         if name in source.codes:
             codes.setdefault(id(value.tensor), signed(source.codes[name]))
-    weight_codes = {
-        identity_of: source.codes[name].quantization
-        for identity_of, name in low.initializer_of.items()
-        if name in source.codes
-    }
     result = to_integers(
         operators,
         [value.tensor for value in inputs.values()],
         [value.tensor for value in outputs.values()],
         codes=codes,
-        weight_codes=weight_codes,
+        weight_codes=_weight_codes(low, source),
         float_sources=source.float_nodes,
         io_dtype=io_dtype,
     )
@@ -148,6 +153,16 @@ def _in_integers(
         for name, tensor in zip(list(values), tensors, strict=True):
             values[name] = replace(values[name], tensor=tensor)
     return result.operators
+
+
+def _weight_codes(low: Lowering, source: Graph | QuantizedGraph) -> dict[int, Quantization]:
+    """Return the table's codes of weights by identity of the tensor; a float graph has none."""
+    codes = source.codes if isinstance(source, QuantizedGraph) else {}
+    return {
+        identity_of: codes[name].quantization
+        for identity_of, name in low.initializer_of.items()
+        if name in codes
+    }
 
 
 def _lower_node(low: Lowering, node: Node) -> None:
