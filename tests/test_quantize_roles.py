@@ -114,3 +114,24 @@ def test_an_activation_alone_stays_float() -> None:
     )
 
     assert "r" not in quantized(graph, "tflite").codes
+
+
+def test_openvino_pools_for_a_gate_in_float() -> None:
+    graph = tiny(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"]),
+            helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+            helper.make_node("Conv", ["p", "v"], ["g"]),
+            helper.make_node("Mul", ["c", "g"], ["m"]),
+            helper.make_node("Conv", ["m", "w"], ["y"]),
+        ],
+        inputs={"x": SHAPE},
+        outputs={"y": SHAPE},
+        constants={"w": normal((4, 4, 1, 1)), "v": normal((4, 4, 1, 1), seed=2)},
+    )
+
+    written = to_qdq(quantized(graph, "openvino"), pick_scheme("openvino"))
+
+    readers = written.consumers()
+    assert sorted(node.op_type for node in readers["c"]) == ["GlobalAveragePool", "Mul"]
+    assert [node.op_type for node in readers["p"]] == ["QuantizeLinear"]
