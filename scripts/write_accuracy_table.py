@@ -110,7 +110,7 @@ def _run(case: Case, limit_s: float) -> Row:
 def to_markdown(rows: list[Row]) -> str:
     """Return the whole document."""
     text = INTRODUCTION.format(
-        command=shlex.join(["python", "scripts/write_accuracy_table.py", *sys.argv[1:]]),
+        command=shlex.join(["python", "scripts/write_accuracy_table.py", *_shown(sys.argv[1:])]),
         date=datetime.date.today().isoformat(),
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
         machine=_processor(),
@@ -120,6 +120,15 @@ def to_markdown(rows: list[Row]) -> str:
     for row in rows:
         text += f"| {' | '.join(_cells(row))} |\n"
     return text + "".join(_details(row) for row in rows)
+
+
+def _shown(words: list[str]) -> list[str]:
+    """Return the words of the command without where it wrote to."""
+    return [
+        word
+        for index, word in enumerate(words)
+        if "--output" not in (word, words[index - 1] if index else "")
+    ]
 
 
 def _cells(row: Row) -> list[str]:
