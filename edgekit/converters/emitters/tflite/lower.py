@@ -18,6 +18,7 @@ from edgekit.converters.emitters.tflite.lowering import Lowering
 from edgekit.converters.emitters.tflite.model import Model, Operator, Signature, Subgraph, Tensor
 from edgekit.converters.emitters.tflite.ops import LOWERINGS
 from edgekit.converters.emitters.tflite.patterns import fuse_patterns
+from edgekit.converters.emitters.tflite.share import share
 from edgekit.converters.emitters.tflite.value import Value
 from edgekit.converters.emitters.tflite.weights_only import PRECISIONS, store_weights
 from edgekit.errors import ModelError, ShapeError, UnsupportedOperatorError
@@ -95,7 +96,7 @@ def lower(
         _lower_node(low, node)
     outputs = {name: _finish_output(low, name, inputs) for name in graph.output_names}
     tensors = [value.tensor for value in outputs.values()]
-    operators = fuse_focus(fuse(low.operators, tensors), tensors)
+    operators = fuse_focus(fuse(share(low.operators, tensors), tensors), tensors)
     if precision == "fp16":
         operators = store_half(operators)
     if precision in PRECISIONS:
