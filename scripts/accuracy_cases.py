@@ -145,9 +145,11 @@ def _espnet(folder: Path) -> Job:
 
 CASES = (
     Case(
-        "digits", ROOT / "examples" / "digits", _digits, "calibrated on training pictures, judged "
-        "on held-out ones",
-    ),  # fmt: skip
+        "digits",
+        ROOT / "examples" / "digits",
+        _digits,
+        "calibrated on training pictures, judged on held-out ones",
+    ),
     Case("MobileFace V2", DATA, _mobileface, "calibrated on ORL faces, judged on Caltech's"),
     Case("PP-OCR cls", DATA, _ppocr, "photos, which are no text: a stress, not its task"),
     Case("YOLOX-nano", DATA, _yolox, "boxes against the float model's, COCO photos"),
