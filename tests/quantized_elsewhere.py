@@ -130,13 +130,13 @@ class Builder:
         return graph_from_bytes(model.SerializeToString())
 
 
-def nncf_style(activation: str = "Relu") -> Graph:
+def nncf_style(activation: str = "Relu", *, group: int = 8) -> Graph:
     """Return conv, batch norm, activation, depthwise conv by one scale a channel, Gemm."""
     rng = np.random.default_rng(3)
     b = Builder()
     scales = np.linspace(0.005, 0.02, 8)
     weight = rng.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
-    depthwise = rng.integers(-127, 128, (8, 1, 3, 3)).astype(np.int8)
+    depthwise = rng.integers(-127, 128, (8, 8 // group, 3, 3)).astype(np.int8)
     head = rng.integers(-127, 128, (8, 5)).astype(np.int8)
     x = b.pair("x", 0.03, 128, np.uint8)
     b.add("Conv", [x, b.stored("w0", weight, scales)], "c0", pads=[1] * 4)
@@ -147,7 +147,7 @@ def nncf_style(activation: str = "Relu") -> Graph:
     b.add(activation, ["n0"], "r0")
     r = b.pair("r0", np.linspace(0.01, 0.03, 8), [0] * 8, np.uint8, axis=1)
     b.add("MaxPool", [r], "m0", kernel_shape=[2, 2], strides=[2, 2])
-    b.add("Conv", ["m0", b.stored("w1", depthwise, scales), "b1"], "c1", group=8)
+    b.add("Conv", ["m0", b.stored("w1", depthwise, scales), "b1"], "c1", group=group)
     b.constant("b1", rng.normal(size=8))
     b.add("Relu", ["c1"], "r1")
     b.add("GlobalAveragePool", [b.pair("r1", 0.02, 0, np.uint8)], "g")

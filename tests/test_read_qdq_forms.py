@@ -21,6 +21,7 @@ from quantized_elsewhere import (
 )
 
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantize import pick_scheme, to_qdq
 from edgekit.converters.quantize.read_qdq import read_qdq
 from edgekit.converters.quantize.weights import to_integers
 from edgekit.errors import UnsupportedOperatorError
@@ -68,9 +69,23 @@ def test_nncfs_scales_per_channel_go_into_the_layers_and_integers_stay() -> None
     assert np.array_equal(integers[1], graph.initializers["w1"])
 
 
-def test_scales_per_channel_behind_a_curve_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedOperatorError, match=r"'r0' has one scale per channel.*Sigmoid"):
-        read_qdq(nncf_style("Sigmoid"))
+@pytest.mark.parametrize("activation", ["Sigmoid", "Softplus"])
+def test_scales_per_channel_behind_a_curve_go_into_a_mul(activation: str) -> None:
+    graph = nncf_style(activation)
+
+    read = read_qdq(graph)
+
+    feeds = noise(graph)
+    assert [node.op_type for node in read.graph.nodes].count("Mul") == 1
+    assert (
+        cosine(run_source(graph, feeds), run_source(to_qdq(read, pick_scheme("openvino")), feeds))
+        > COSINE
+    )
+
+
+def test_scales_per_channel_that_a_dense_layer_reads_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedOperatorError, match=r"one scale per channel.*'c1' .Conv. reads"):
+        read_qdq(nncf_style(group=1))
 
 
 def test_the_branch_that_model_optimizer_leaves_float_gets_a_code() -> None:

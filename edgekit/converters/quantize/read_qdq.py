@@ -7,6 +7,7 @@ integers stand for.
 
     read_codes.py   what one node says
     read_qdq.py     the walk
+    read_widen.py   float32 in place of float16
     read_fold.py    batch norms and per-channel activation scales put into weights
     read_table.py   the codes of tensors that the tool wrote none for
 """
@@ -14,7 +15,6 @@ integers stand for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from edgekit.converters.passes.rewire import renamed
 from edgekit.converters.quantize.read_codes import as_signed, code_of, integers_by, refusal
 from edgekit.converters.quantize.read_fold import fold_channels, fold_norms
 from edgekit.converters.quantize.read_table import complete, tidy
+from edgekit.converters.quantize.read_widen import widened
 from edgekit.converters.quantize.weights import to_reals
 from edgekit.graph import Array, Graph, Node, captured_names
 from edgekit.quantized import Code, QuantizedGraph
@@ -68,7 +69,7 @@ def read_qdq(graph: Graph) -> QuantizedGraph:
         UnsupportedOperatorError: A node stores something else than 8 bits with one scale per
             tensor or channel, its scale is computed, or integers reach another operator.
     """
-    read = _Reader(_widened(graph)).read()
+    read = _Reader(widened(graph)).read()
     cleaned = simplify(read.graph, ("fold_constants", "remove_dead"))
     read = tidy(replace(read, graph=cleaned))
     read = fold_channels(fold_norms(read))
@@ -149,6 +150,8 @@ class _Reader:
             own = code_of(node, self._graph, self._constants, rank=self._rank(name))
             if own != code:
                 raise refusal(node, f"its code is not that of the {QUANTIZE} before it")
+            if code.quantization.is_per_channel:
+                name = self._own(name, code)
             self._set(name, code)
             self._same[result] = name
         else:
@@ -178,6 +181,17 @@ class _Reader:
             if max(old.quantization.scale) >= max(code.quantization.scale):
                 return
         self._codes[name] = code
+
+    def _own(self, name: str, code: Code) -> str:
+        """Return a tensor of its own, of the same values; ``fold_channels`` takes it up."""
+        key = f"{name}/channels"
+        while key in self._codes and self._codes[key] != code:
+            key += "_"
+        if key not in self._codes:
+            self._nodes.append(Node("Identity", (name,), (key,), name=key))
+            if name in self._values:
+                self._values[key] = replace(self._values[name], name=key)
+        return key
 
     def _with_clip(self, name: str, code: Code) -> str:
         """Return the tensor that the code is of: behind the Relu that its ends stand for."""
@@ -257,36 +271,3 @@ class _Reader:
             fixed.add(name)
             if root in self._codes:
                 self._codes[name] = self._codes.pop(root)
-
-
-def _widened(graph: Graph) -> Graph:
-    """Return the graph with float32 in place of float16; the caller's tensors keep their type."""
-    half = np.dtype(np.float16)
-    typed = {spec.name for spec in graph.values.values() if spec.dtype is DType.FLOAT16}
-    if not typed and not any(value.dtype == half for value in graph.initializers.values()):
-        return graph
-    borders = [*graph.inputs, *graph.outputs]
-    for spec in borders:
-        if spec.dtype is DType.FLOAT16:
-            node = next(node for node in graph.nodes if spec.name in (*node.inputs, *node.outputs))
-            raise refusal(node, f"{spec.name!r} is float16; inputs and outputs must be float32")
-    constants = {
-        name: value.astype(np.float32) if value.dtype == half else value
-        for name, value in graph.initializers.items()
-    }
-    nodes = [_widened_node(node) for node in graph.nodes]
-    values: Mapping[str, TensorSpec] = {
-        name: replace(spec, dtype=DType.FLOAT32) if name in typed else spec
-        for name, spec in graph.values.items()
-    }
-    return replace(graph, values=values).with_nodes(nodes, initializers=constants)
-
-
-def _widened_node(node: Node) -> Node:
-    changed = dict(node.attributes)
-    if node.op_type == "Cast" and changed.get("to") == 10:
-        changed["to"] = 1
-    for key, value in node.attributes.items():
-        if isinstance(value, np.ndarray) and value.dtype == np.float16:
-            changed[key] = value.astype(np.float32)
-    return replace(node, attributes=changed)

@@ -76,7 +76,9 @@ def complete(read: QuantizedGraph) -> QuantizedGraph:
     _spread_back(graph, codes)
     _add_branches(graph, codes)
     _spread_back(graph, codes)
-    return replace(read, codes=codes, float_nodes=_float_nodes(graph, codes, inside))
+    return replace(
+        read, codes=codes, float_nodes=read.float_nodes | _float_nodes(graph, codes, inside)
+    )
 
 
 def _spread_forward(graph: Graph, codes: dict[str, Code]) -> None:
