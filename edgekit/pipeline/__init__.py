@@ -6,7 +6,6 @@ without it (``verify=False``) none of them is imported.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from edgekit.pipeline.check import Check
 from edgekit.pipeline.given import check_given, emit_given, has_integers, notes_on
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.prove import claim_nothing, prove
+from edgekit.pipeline.stage import stage_folder
 from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
@@ -124,11 +124,11 @@ def convert(
     tell("simplify")
     graph = with_facts(simplify(source), preprocess=steps, labels=class_names)
 
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+    with stage_folder() as stage:
         fused = steps if fuse_preprocess else {}
         emitter = emit_given if is_given else emit
         made = [
-            emitter(graph, target, Path(stage), fused=fused, progress=tell)
+            emitter(graph, target, stage, fused=fused, progress=tell)
             for target in wanted
             if is_given or not is_quantized(target)
         ]
@@ -142,7 +142,7 @@ def convert(
                 graph,
                 targets=[target for target in wanted if is_quantized(target)],
                 terms=promised,
-                stage=Path(stage),
+                stage=stage,
                 preprocess=steps,
                 fused=fused,
                 labels=class_names,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from edgekit.pipeline.check import (
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample, noise_samples
+from edgekit.pipeline.stage import stage_folder
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes.base import Session
 from edgekit.runtimes.codec import logical_spec
@@ -105,9 +105,9 @@ class _ArtifactRun:
         return self._session.run(sample.feed(self._artifact))
 
     def probe(self, name: str, sample: Sample) -> Array:
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+        with stage_folder() as stage:
             part = truncate(self._graph, [name])
-            built = emit(part, self._target, Path(stage), fused={}, progress=ignore)
+            built = emit(part, self._target, stage, fused={}, progress=ignore)
             with open_emitted(built.artifact, built.folder, preprocess={}) as session:
                 return session.run(sample.tensors)[name]
 

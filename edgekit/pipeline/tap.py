@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.tap import PART_BYTES, tap_graph
 from edgekit.graph import Array, Graph
+from edgekit.pipeline.stage import stage_folder
 from edgekit.runtimes.base import Session
 from edgekit.runtimes.select import load
 
@@ -40,7 +39,7 @@ class GraphTap:
         self._fed = [name for name in names if name in graph.input_names]
         computed = [name for name in names if name not in graph.input_names]
         self._stack = ExitStack()
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-")))
+        folder = self._stack.enter_context(stage_folder())
         self._sessions: list[Session] = []
         threads = threads or max((os.cpu_count() or 1) // 2, 1)
         for number, part in enumerate(tap_graph(graph, computed, part_bytes=part_bytes)):

@@ -1,0 +1,40 @@
+"""The stage is gone after its work, whatever ended it, and signals are never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from edgekit.pipeline.stage import stage_folder
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+
+
+def test_the_folder_is_gone_after_an_error() -> None:
+    with pytest.raises(ValueError, match="on purpose"), stage_folder() as folder:
+        (folder / "part").write_text("half")
+        raise ValueError("on purpose")
+
+    assert not folder.exists()
+
+
+def test_a_signal_while_the_folder_is_made_comes_once_it_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+
+    def make_and_interrupt(*, prefix: str) -> str:
+        folder = make(prefix=prefix, dir=tmp_path)
+        os.kill(os.getpid(), signal.SIGINT)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_interrupt)
+
+    with pytest.raises(KeyboardInterrupt), stage_folder():
+        pytest.fail("the signal must come before the work starts")
+
+    assert list(tmp_path.iterdir()) == []
