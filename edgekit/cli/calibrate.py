@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table
 from edgekit.errors import UsageError
-from edgekit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from edgekit.pipeline.calibration import Calibration
@@ -40,19 +38,7 @@ def configure(parser: Parser) -> None:
         help="a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)",
     )
     parser.add_argument("--output", "-o", type=Path, help="the ranges (default: MODEL.ranges.json)")
-    parser.add_argument(
-        "--preprocess",
-        action="append",
-        metavar="[NAME:]STEPS",
-        help="how a picture becomes the input, such as letterbox,rgb,scale=1/255",
-    )
-    parser.add_argument(
-        "--shape",
-        action="append",
-        type=options.shape,
-        metavar="NAME:SIZES",
-        help="fix an input's sizes, such as input:1x3x224x224",
-    )
+    options.add_inputs(parser)
     parser.add_argument(
         "--method",
         default="auto",
@@ -83,7 +69,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         result = calibrate(
             arguments.model,
             arguments.calibration,
-            preprocess=read_preprocess(arguments.preprocess or []),
+            preprocess=options.collect_preprocess(arguments.preprocess),
             shapes=options.collect_shapes(arguments.shape),
             method=arguments.method,
             limit=arguments.samples,
@@ -95,19 +81,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         result.ranges.save(output)
     _print(result, output, console, shown=None if arguments.all else _SHOWN)
     return 0
-
-
-def read_preprocess(texts: Sequence[str]) -> dict[str, Preprocess]:
-    """Return the preprocessing by input name; ``""`` where a text names none."""
-    steps: dict[str, Preprocess] = {}
-    for text in texts:
-        # A list inside the steps has ":" too, always after a "=".
-        head, separator, tail = text.partition(":")
-        name, words = (head, tail) if separator and not set("=,") & set(head) else ("", text)
-        if name in steps:
-            raise UsageError(f"--preprocess gives {name or 'the input'!r} twice; give each once")
-        steps[name] = Preprocess.parse(words)
-    return steps
 
 
 def _print(result: Calibration, output: Path, console: Console, *, shown: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from edgekit.cli import options, terms
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
 from edgekit.errors import UsageError
-from edgekit.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from edgekit.pipeline import Built, Check, ConversionResult
@@ -44,19 +42,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--output", "-o", type=Path, help="the bundle (default: MODEL.edgekit)")
     parser.add_argument("--folder", action="store_true", help="write a folder, not one zip file")
-    parser.add_argument(
-        "--shape",
-        action="append",
-        type=options.shape,
-        metavar="NAME:SIZES",
-        help="fix an input's sizes, such as input:1x3x224x224",
-    )
-    parser.add_argument(
-        "--preprocess",
-        action="append",
-        metavar="[NAME:]STEPS",
-        help="how a picture becomes the input, such as letterbox,rgb,scale=1/255",
-    )
+    options.add_inputs(parser)
     parser.add_argument(
         "--fuse-preprocess",
         action="store_true",
@@ -93,7 +79,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             targets=targets,
             output=output,
             shapes=options.collect_shapes(arguments.shape),
-            preprocess=_read_preprocess(arguments.preprocess or []),
+            preprocess=options.collect_preprocess(arguments.preprocess),
             fuse_preprocess=arguments.fuse_preprocess,
             labels=arguments.labels,
             golden=arguments.golden or [],
@@ -112,19 +98,6 @@ def _check_output(output: Path) -> None:
 
     if output.exists() and not is_bundle(output):
         raise UsageError(f"{output} is there and is not a bundle; give another --output")
-
-
-def _read_preprocess(texts: Sequence[str]) -> dict[str, Preprocess]:
-    """Return the preprocessing by input name; ``""`` where a text names none."""
-    steps: dict[str, Preprocess] = {}
-    for text in texts:
-        # A list inside the steps has ":" too, always after a "=".
-        head, separator, tail = text.partition(":")
-        name, words = (head, tail) if separator and not set("=,") & set(head) else ("", text)
-        if name in steps:
-            raise UsageError(f"--preprocess gives {name or 'the input'!r} twice; give each once")
-        steps[name] = Preprocess.parse(words)
-    return steps
 
 
 def _print_result(result: ConversionResult, output: Path, console: Console) -> None:

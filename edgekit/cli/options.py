@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
 from edgekit.target import TARGETS, Target, pick_target
+
+if TYPE_CHECKING:
+    from edgekit.preprocess import Preprocess
 
 
 def one_of(choices: Sequence[str], *, kind: str) -> Callable[[str], str]:
@@ -109,6 +113,42 @@ def collect_shapes(
             raise UsageError(f"--shape gives {name or 'the input'!r} twice; give each input once")
         shapes[name] = sizes
     return shapes
+
+
+def collect_preprocess(texts: Sequence[str] | None) -> dict[str, Preprocess]:
+    """Return the preprocessing by input name; ``""`` where a text names none.
+
+    Raises:
+        UsageError: An input is given twice, or its steps are mistyped.
+    """
+    from edgekit.preprocess import Preprocess
+
+    steps: dict[str, Preprocess] = {}
+    for text in texts or ():
+        # A list inside the steps has ":" too, always after a "=".
+        head, separator, tail = text.partition(":")
+        name, words = (head, tail) if separator and not set("=,") & set(head) else ("", text)
+        if name in steps:
+            raise UsageError(f"--preprocess gives {name or 'the input'!r} twice; give each once")
+        steps[name] = Preprocess.parse(words)
+    return steps
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shape`` and ``--preprocess``, for the commands that read a source model."""
+    parser.add_argument(
+        "--shape",
+        action="append",
+        type=shape,
+        metavar="NAME:SIZES",
+        help="fix an input's sizes, such as input:1x3x224x224",
+    )
+    parser.add_argument(
+        "--preprocess",
+        action="append",
+        metavar="[NAME:]STEPS",
+        help="how a picture becomes the input, such as letterbox,rgb,scale=1/255",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

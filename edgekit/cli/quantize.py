@@ -62,19 +62,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--calibration", "-c", metavar="DATA", help="samples for --fix, as edgekit calibrate takes"
     )
-    parser.add_argument(
-        "--preprocess",
-        action="append",
-        metavar="[NAME:]STEPS",
-        help="how a picture becomes the input, such as letterbox,rgb,scale=1/255",
-    )
-    parser.add_argument(
-        "--shape",
-        action="append",
-        type=options.shape,
-        metavar="NAME:SIZES",
-        help="fix an input's sizes, such as input:1x3x224x224",
-    )
+    options.add_inputs(parser)
     parser.add_argument("--all", action="store_true", help="list every node that stays float")
     options.add_json(parser)
 
@@ -153,10 +141,9 @@ def _fixed(
     quantized: QuantizedGraph, source: Graph, arguments: argparse.Namespace
 ) -> QuantizedGraph:
     from edgekit.calibration.samples import open_samples
-    from edgekit.cli.calibrate import read_preprocess
     from edgekit.converters.quantize import correct_bias, round_weights
 
-    steps = read_preprocess(arguments.preprocess or [])
+    steps = options.collect_preprocess(arguments.preprocess)
     named = {name or source.input_names[0]: item for name, item in steps.items()}
     opened = open_samples(arguments.calibration, source.inputs, preprocess=named)
     samples = list(opened.first(_FIX_SAMPLES))
