@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,17 +22,39 @@ def stage_folder() -> Iterator[Path]:
     Ctrl-C and SIGTERM wait while it is made and while it is deleted: ``TemporaryDirectory``
     leaves the folder behind when one comes just then.
     """
-    _hold_signals(signal.SIG_BLOCK)
-    folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
+    folder: Path | None = None
     try:
-        _hold_signals(signal.SIG_UNBLOCK)
+        with _signals_wait():
+            folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
         yield folder
     finally:
-        _hold_signals(signal.SIG_BLOCK)
-        shutil.rmtree(folder, ignore_errors=True)
-        _hold_signals(signal.SIG_UNBLOCK)
+        if folder is not None:
+            with _signals_wait():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _hold_signals(how: int) -> None:
-    if sys.platform != "win32":
-        signal.pthread_sigmask(how, _STOPPING)
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold the signals that stop a program back until the block is left.
+
+    Handlers are exchanged, not masked: an engine's thread would take a masked signal, and
+    Python would raise it in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = {
+        number: signal.signal(number, lambda *call: came.append(call)) for number in _STOPPING
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in came[:1]:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        elif handler is not signal.SIG_IGN:
+            os.kill(os.getpid(), number)
