@@ -52,9 +52,9 @@ def _signals_wait() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number, frame in came[:1]:
-        handler = before[signal.Signals(number)]
+    for received, frame in came[:1]:
+        handler = before[signal.Signals(received)]
         if callable(handler):
-            handler(number, frame)
+            handler(received, frame)
         elif handler is not signal.SIG_IGN:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), received)
