@@ -39,10 +39,6 @@ PASSES: dict[str, Entry] = {
         f"{_HERE}.fold_batchnorm:fold_batchnorm",
         summary="put BatchNormalization and constant scales into the layer before",
     ),
-    "layer_batchnorm": Entry(
-        f"{_HERE}.layer_batchnorm:layer_batchnorm",
-        summary="write a BatchNormalization that no layer took up as a depthwise convolution",
-    ),
     "split_sums": Entry(f"{_HERE}.split_sums:split_sums", summary="write a Sum as Adds of two"),
     "merge_clips": Entry(
         f"{_HERE}.merge_clips:merge_clips",

@@ -17,7 +17,7 @@ from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.equalize import equalize
 from edgekit.converters.quantize.groups import Plan, make_plan
 from edgekit.converters.quantize.limits import refused_by
-from edgekit.converters.quantize.prepare import fit, prepare_for_integers
+from edgekit.converters.quantize.prepare import prepare_for_integers
 from edgekit.converters.quantize.qdq import to_qdq
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.quantize.scheme import SCHEMES, Scheme, pick_scheme
@@ -49,8 +49,7 @@ def quantize(
     """Return the graph with the table that makes it integers.
 
     Args:
-        graph: The float model, from ``prepare_for_integers``; the result's is ``fit`` to the
-            scheme.
+        graph: The float model, from ``prepare_for_integers``.
         ranges: From calibration; a tensor that is not in it stays float.
         scheme: Of the target.
         keep_float: Names of nodes that stay float.
@@ -58,7 +57,6 @@ def quantize(
     Raises:
         UsageError: ``keep_float`` names a node that is not there.
     """
-    graph = fit(graph, scheme)
     plan = plan_quantization(graph, ranges, scheme, keep_float=keep_float)
     return QuantizedGraph(
         graph=graph,
@@ -76,7 +74,6 @@ def plan_quantization(
     Raises:
         UsageError: ``keep_float`` names a node that is not there.
     """
-    graph = fit(graph, scheme)
     names = {node.name: node for node in graph.nodes}
     for name in keep_float:
         if name not in names:

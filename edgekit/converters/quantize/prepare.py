@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from edgekit.converters.passes import simplify
-from edgekit.converters.quantize.scheme import Scheme
 from edgekit.graph import Graph
 
 INTEGER_PASSES = ("split_sums",)
@@ -19,13 +18,3 @@ def prepare_for_integers(graph: Graph) -> Graph:
         graph: Simplified.
     """
     return simplify(graph, INTEGER_PASSES)
-
-
-def fit(graph: Graph, scheme: Scheme) -> Graph:
-    """Return the graph as one target wants it; names of nodes and tensors stay.
-
-    Args:
-        graph: From ``prepare_for_integers``.
-        scheme: Of the target.
-    """
-    return simplify(graph, scheme.passes)

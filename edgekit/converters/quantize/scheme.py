@@ -24,8 +24,6 @@ class Scheme:
         symmetric: Whether every zero point of an activation is 0.
         bias: Whether a layer's bias is written as int32 at input scale x weight scale.
         codes_layers: Whether a layer is an integer one only where its result is.
-        passes: Names of graph passes that this target alone gains from. They keep the names of
-            nodes and of tensors, so that ranges and requests of all targets fit.
         float_weights: Whether weights stay float32 in the file, in front of their own pair.
         opset: Newest operator set that the target's oldest release reads; None for any.
         summary: One line for help texts.
@@ -41,7 +39,6 @@ class Scheme:
     symmetric: bool = False
     bias: bool = False
     codes_layers: bool = False
-    passes: tuple[str, ...] = ()
     float_weights: bool = False
     opset: int | None = None
     summary: str = ""
@@ -69,7 +66,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="uint8 activations around every operator that has an integer kernel",
         ),
         Scheme(
-            "tflite", "int8", DType.INT8, codes_layers=True, passes=("layer_batchnorm",),
+            "tflite", "int8", DType.INT8, codes_layers=True,
             summary="int8 kernels of LiteRT",
         ),
         Scheme(
