@@ -21,7 +21,7 @@ from edgekit.converters.quantize.read_qdq import read_qdq
 from edgekit.converters.quantize.weights import to_integers
 from edgekit.errors import UsageError
 from edgekit.graph import Graph
-from edgekit.pipeline import convert
+from edgekit.pipeline import Terms, convert
 from edgekit.preprocess import Preprocess
 
 pytest.importorskip("onnxruntime")
@@ -225,6 +225,7 @@ def test_convert_takes_the_integers_and_replays_them(pictures: list[Any], tmp_pa
     [
         ("onnx", {}, "give --precision int8"),
         ("onnx:int8", {"calibration": "photos"}, "leave out --calibration"),
+        ("onnx:int8", {"terms": Terms(metric="top1", time_s=60)}, "metric, time_s"),
         ("tensorrt:int8", {"verify": False}, "needs zero points of 0"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from edgekit.converters.quantize.read_qdq import has_integer_activations, has_integers, read_qdq
@@ -41,12 +42,27 @@ def check_given(graph: Graph, targets: Sequence[Target], *, model: Path, terms: 
             f"{model.name} is quantized already: its QuantizeLinear and DequantizeLinear nodes "
             "bring their own scales; leave out --calibration and --ranges, or give the float model"
         )
+    asked = _changed(terms)
+    if asked:
+        raise UsageError(
+            f"{model.name} is quantized already, so there is no float model to keep a promise "
+            f"to; leave out what asks for a search ({', '.join(asked)}), or give the float model"
+        )
     for target in targets:
         if target.precision != precision:
             raise UsageError(
                 f"{model.name} is quantized already, and target {target.name!r} is to be "
                 f"{target.precision}; give --precision {precision}, or the float model"
             )
+
+
+def _changed(terms: Terms) -> list[str]:
+    """Return the names of the terms that are not at their default."""
+    standard = Terms()
+    return [
+        field.name for field in fields(terms)
+        if getattr(terms, field.name) != getattr(standard, field.name)
+    ]  # fmt: skip
 
 
 def emit_given(
