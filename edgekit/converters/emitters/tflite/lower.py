@@ -118,7 +118,7 @@ def lower(
         {name: value.tensor for name, value in inputs.items()},
         {name: value.tensor for name, value in outputs.items()},
     )
-    model = Model([main, *low.subgraphs], signature, description=f"{graph.name}, by EdgeKit")
+    model = Model([main], signature, description=f"{graph.name}, by EdgeKit")
     return Lowered(
         model,
         tuple(_spec(name, value) for name, value in inputs.items()),

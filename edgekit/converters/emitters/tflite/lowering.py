@@ -23,7 +23,7 @@ from edgekit.converters.emitters.tflite.layout import (
     stored_shape,
     transposition,
 )
-from edgekit.converters.emitters.tflite.model import Operator, Subgraph, Tensor
+from edgekit.converters.emitters.tflite.model import Operator, Tensor
 from edgekit.converters.emitters.tflite.value import PooledMaxima, Value
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Array, Graph, Node
@@ -39,12 +39,9 @@ class Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.operators: list[Operator] = []
-        # Bodies of loops, in the order of their index, which starts at 1.
-        self.subgraphs: list[Subgraph] = []
         # Tensors that already are a graph output, by identity.
         self.finished: set[int] = set()
         self.consumers = graph.consumers()
-        self.producers = graph.producers()
         # By name of a MaxPool's indices: where in its window each maximum was.
         self.pooled: dict[str, PooledMaxima] = {}
         # By identity of a constant tensor: the initializer that it holds, in some order.
