@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgekit.calibration.contract import Recipe, Trial
 from edgekit.errors import CalibrationError
@@ -27,7 +26,6 @@ class Memory:
         self._path = path
         self._key = key
         self._known: list[tuple[tuple[str, ...], Trial]] = []
-        self.values: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -43,11 +41,6 @@ class Memory:
     def add(self, trial: Trial, artifacts: Sequence[str]) -> None:
         """Keep a trial."""
         self._known.append((_sorted(artifacts), trial))
-        self._save()
-
-    def remember(self, name: str, value: Any) -> None:
-        """Keep a JSON-ready value that took long to compute."""
-        self.values[name] = value
         self._save()
 
     def forget(self) -> None:
@@ -72,7 +65,6 @@ class Memory:
                 (_sorted(item["artifacts"]), Trial.from_json(item["trial"]))
                 for item in data["trials"]
             ]
-            values = dict(data["values"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CalibrationError(
                 f"{path} is not the state of a search: {error!r}; delete it to start afresh"
@@ -82,7 +74,7 @@ class Memory:
                 f"{path} is the state of another search: the model, the samples or the options "
                 "differ; delete it, or leave --resume out, to start afresh"
             )
-        memory._known, memory.values = known, values
+        memory._known = known
         return memory
 
     def _save(self) -> None:
@@ -94,7 +86,6 @@ class Memory:
             "trials": [
                 {"artifacts": list(names), "trial": trial.to_json()} for names, trial in self._known
             ],
-            "values": self.values,
         }
         temporary = self._path.with_name(f".{self._path.name}.tmp")
         temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
