@@ -20,6 +20,9 @@ The tree (code, exit status of the command line)::
     │   ├── SessionClosedError         EK402
     │   ├── RuntimeUnavailableError    EK410      no runtime on this machine can run it
     │   └── EngineError                EK420      the vendor's engine failed; its text is kept
+    │       ├── CudaError              EK421      a CUDA call failed
+    │       ├── TensorRtError          EK422      TensorRT refused a model, a setting or an engine
+    │       └── EngineMismatchError    EK423      an engine is for another device or release
     ├── CalibrationError               EK500  7
     │   └── ContractError              EK510      no recipe found keeps the promised accuracy
     └── VerificationError              EK600  8   goldens do not replay within their tolerance
@@ -159,6 +162,24 @@ class EngineError(SessionError):
     """The vendor's engine failed; its own text is kept in the message."""
 
     code = "EK420"
+
+
+class CudaError(EngineError):
+    """A CUDA call failed; the message has its name and CUDA's own error."""
+
+    code = "EK421"
+
+
+class TensorRtError(EngineError):
+    """TensorRT refused a model, a setting or an engine; the message has its log."""
+
+    code = "EK422"
+
+
+class EngineMismatchError(EngineError):
+    """An engine was built for another device, release or setting than what would run it."""
+
+    code = "EK423"
 
 
 class CalibrationError(EdgeKitError):
