@@ -18,14 +18,14 @@ from edgekit._version import __version__
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
     from edgekit.pipeline import convert
-    from edgekit.runtimes.base import Session
     from edgekit.runtimes.select import load
+    from edgekit.runtimes.session import Session
 
 __all__ = ["Bundle", "Session", "__version__", "convert", "load"]
 
 _PUBLIC = {
     "Bundle": "edgekit.bundle",
-    "Session": "edgekit.runtimes.base",
+    "Session": "edgekit.runtimes.session",
     "convert": "edgekit.pipeline",
     "load": "edgekit.runtimes.select",
 }

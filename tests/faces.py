@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edgekit.metrics.boxes import suppress
 from edgekit.preprocess import Preprocess
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.decoders.yunet import decode_faces
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.validation.sample import LabelledSample
 
 Array = NDArray[Any]

@@ -12,13 +12,13 @@ import pytest
 from edgekit.cli.main import main
 from edgekit.errors import InputError, UsageError
 from edgekit.preprocess import Preprocess
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.decoders import DECODERS, pick_decoder
 from edgekit.runtimes.decoders.rows import decode_rows
 from edgekit.runtimes.decoders.yolox import decode_yolox
 from edgekit.runtimes.decoders.yunet import decode_faces
 from edgekit.runtimes.evaluate import Detection, Measured, Reading, drop, evaluate, label_by
 from edgekit.runtimes.select import load
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.validation import LabelledSample, Wanted, open_validation
 
 cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'edgekit[vision]'")

@@ -14,7 +14,7 @@ from tiny_models import SHAPE, BytesFiles, logical_specs, open_tiny, require
 from edgekit.artifact import Artifact
 from edgekit.errors import InputError, SessionClosedError
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.session import Session
 from edgekit.tensor import DType
 
 Array = np.ndarray[Any, Any]

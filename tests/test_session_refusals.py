@@ -9,7 +9,7 @@ from edgekit.artifact import Artifact
 from edgekit.errors import EngineError, MissingDependencyError
 from edgekit.registry import Entry
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.session import Session
 from edgekit.tensor import DType, Layout, TensorSpec
 
 pytestmark = pytest.mark.parametrize("runtime", RUNTIMES)

@@ -15,7 +15,7 @@ from tiny_models import SHAPE, open_tiny
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError, InputError, SessionClosedError, UsageError
 from edgekit.runtimes import RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.matching import EngineTensor, EngineTensors
 from edgekit.runtimes.options import SessionOptions
 from edgekit.tensor import DType, TensorSpec
@@ -143,7 +143,7 @@ class Steps:
     released: threading.Event
 
 
-class SlowSession(Session):
+class SlowSession(EngineSession):
     """An engine whose call lasts until the test lets it go on; 13 makes it fail."""
 
     runtime = "slow"

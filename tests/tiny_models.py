@@ -17,8 +17,8 @@ from edgekit.artifact import Artifact
 from edgekit.preprocess import Preprocess
 from edgekit.quantization import Quantization
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Session
 from edgekit.tensor import Dim, DType, Layout, TensorSpec
 
 SHAPE = (1, 3, 4, 5)

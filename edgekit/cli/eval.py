@@ -23,7 +23,7 @@ from edgekit.runtimes.source import Source
 from edgekit.runtimes.validation import VALIDATIONS, Wanted, open_validation
 
 if TYPE_CHECKING:
-    from edgekit.runtimes.base import Session
+    from edgekit.runtimes.session import Session
     from edgekit.runtimes.validation import Validation
     from edgekit.tensor import TensorSpec
 

@@ -22,7 +22,7 @@ from edgekit.runtimes.plain import is_model_file
 if TYPE_CHECKING:
     from edgekit.graph import Array
     from edgekit.preprocess import Preprocess
-    from edgekit.runtimes.base import Session
+    from edgekit.runtimes.session import Session
 
 EXAMPLE = """example:
   edgekit run model.edgekit --input photo.jpg

@@ -15,9 +15,10 @@ from edgekit.pipeline.check import native_runtime, why_not_here
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.plain import PlainFiles
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.timing import Latency, time_in_turns
 from edgekit.target import Target
 
@@ -169,7 +170,7 @@ def _open(
         item.folder / artifact.files["model"], None if weights is None else item.folder / weights
     )
     fused = {name: preprocess[name] for name in artifact.fused_preprocess}
-    session_class: type[Session] = RUNTIMES[runtime].load()
+    session_class: type[EngineSession] = RUNTIMES[runtime].load()
     return session_class.open(
         artifact,
         files,

@@ -13,9 +13,10 @@ from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.parity import OutputParity, compare_outputs, worst
 from edgekit.runtimes.plain import PlainFiles
+from edgekit.runtimes.session import Session
 
 BACKEND = "cpu"
 
@@ -88,7 +89,7 @@ def open_emitted(
         folder / artifact.files["model"], None if weights is None else folder / weights
     )
     fused = {name: preprocess[name] for name in artifact.fused_preprocess}
-    session_class: type[Session] = RUNTIMES[runtime].load()
+    session_class: type[EngineSession] = RUNTIMES[runtime].load()
     return session_class.open(artifact, files, preprocess=fused, reason="verifying")
 
 

@@ -28,7 +28,7 @@ from edgekit.pipeline.yardstick import Yardstick, open_yard
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
 from edgekit.registry import unknown_name
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
 _GOLDENS = 2

@@ -26,10 +26,10 @@ from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.samples import Sample, noise_samples
 from edgekit.pipeline.stage import stage_folder
 from edgekit.preprocess import Preprocess
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.codec import logical_spec
 from edgekit.runtimes.plain import is_model_file, open_plain
 from edgekit.runtimes.select import load
+from edgekit.runtimes.session import Session
 from edgekit.target import Target
 from edgekit.tensor import TensorSpec
 

@@ -11,8 +11,8 @@ from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.tap import PART_BYTES, tap_graph
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.stage import stage_folder
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.select import load
+from edgekit.runtimes.session import Session
 
 _LARGE_BYTES = 1 << 18
 

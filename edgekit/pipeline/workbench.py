@@ -18,7 +18,7 @@ from edgekit.pipeline.quantize import Maker
 from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
 SIMULATED_ON = "onnx"

@@ -15,10 +15,10 @@ from edgekit.graph import Array, Graph
 from edgekit.metrics.pick import pick_metric
 from edgekit.pipeline.terms import Terms
 from edgekit.preprocess import Preprocess
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.decoders import pick_decoder
 from edgekit.runtimes.evaluate import Measured, evaluate, label_by
 from edgekit.runtimes.reading import Detection, Reading
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.validation import (
     LabelledSample,
     Validation,

@@ -11,9 +11,9 @@ from edgekit.errors import EngineError
 from edgekit.graph import Array
 from edgekit.report.figures import Pair
 from edgekit.report.limits import LATENCY
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.choice import Candidate, choose
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.source import Source
 from edgekit.runtimes.timing import example_inputs, time_in_turns
 

@@ -1,6 +1,6 @@
 """Run artifacts: one Session, one file per engine.
 
-To add a runtime: subclass ``base.Session`` in a file of its own, with the engine's import at
+To add a runtime: subclass ``base.EngineSession`` in a file of its own, with the engine's import at
 its top; add one line to ``RUNTIMES``, one to ``RUNTIME_FORMATS``, and one extra to
 pyproject.toml. The contract tests iterate over the table, so it is tested at once.
 docs/runtime.md tells how sessions are used.

@@ -1,17 +1,12 @@
-"""The one abstract session: it checks everything, then hands plain arrays to the engine."""
+"""What all engines' sessions share: everything is checked, then the engine gets plain arrays."""
 
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, ClassVar, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import ClassVar, TypeVar
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError, SessionClosedError, UsageError
@@ -20,41 +15,21 @@ from edgekit.runtimes.border import Border
 from edgekit.runtimes.lifetime import Lifetime
 from edgekit.runtimes.matching import EngineTensors, complete, positions
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Array, Session
 from edgekit.tensor import TensorSpec
 
-Array = NDArray[Any]
-SessionType = TypeVar("SessionType", bound="Session")
+EngineSessionType = TypeVar("EngineSessionType", bound="EngineSession")
 
 
-class Session(ABC):
-    """A model that is ready to run.
-
-    Everything that crosses it is *logical*: the source model's names, shapes and layout,
-    however the artifact stores them. ``run`` may be called from any thread, and ``close``
-    while others run: it waits for them.
+class EngineSession(Session):
+    """A session on one engine, in this process: checks everything, then runs it.
 
     A backend gives ``_load`` and ``_run``, says which of the optional options it
     honours, and which exceptions its engine raises.
-
-    Attributes:
-        runtime: Name in ``RUNTIMES``.
-        version: The engine's own version.
-        artifact: What is loaded.
-        inputs: Logical inputs; a fused one is the uint8 pixels that the artifact takes.
-        outputs: Logical outputs.
-        inference_precision: What the engine computes in.
-        reason: Why this runtime was taken.
-        parallel_calls: How many calls the engine runs at once.
     """
 
-    runtime: ClassVar[str]
-    version: str
     inference_precision: str = "fp32"
     parallel_calls: int = 1
-    artifact: Artifact
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    reason: str
 
     _border: Border
     _engine_errors: ClassVar[tuple[type[Exception], ...]] = ()
@@ -65,7 +40,7 @@ class Session(ABC):
 
     @classmethod
     def open(
-        cls: type[SessionType],
+        cls: type[EngineSessionType],
         artifact: Artifact,
         files: ArtifactFiles,
         *,
@@ -74,7 +49,7 @@ class Session(ABC):
         options: SessionOptions | None = None,
         preprocess: Mapping[str, Preprocess] | None = None,
         reason: str = "chosen by the caller",
-    ) -> SessionType:
+    ) -> EngineSessionType:
         """Load the artifact and return the session.
 
         Args:
@@ -134,23 +109,7 @@ class Session(ABC):
     def run(
         self, inputs: Mapping[str, Array], *, outputs: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
-        """Run the model once.
-
-        Args:
-            inputs: Every input by name: an array of its dtype and shape, or, where the
-                input has a preprocessing, a uint8 frame (height, width[, channels]).
-            outputs: Buffers to fill, by name, for some or all outputs; they are what is
-                returned, so that a loop allocates nothing.
-
-        Returns:
-            Every output by name. The arrays belong to the caller; one that the artifact
-            stores permuted is a strided view.
-
-        Raises:
-            InputError: A name, shape or dtype is not what the model takes.
-            SessionClosedError: The session is closed.
-            EngineError: The engine failed.
-        """
+        """See ``Session.run``."""
         self._lifetime.enter()
         try:
             feed = self._border.encode(inputs, copy=False)
@@ -162,18 +121,7 @@ class Session(ABC):
             self._lifetime.leave()
 
     def run_async(self, inputs: Mapping[str, Array]) -> Future[dict[str, Array]]:
-        """Check and copy the inputs, then run in another thread.
-
-        The caller may reuse its arrays as soon as this returns; ``parallel_calls`` run at
-        once, the others wait. A session that is closed meanwhile fails those that wait.
-
-        Returns:
-            A future of what ``run`` returns.
-
-        Raises:
-            InputError: A name, shape or dtype is not what the model takes.
-            SessionClosedError: The session is closed.
-        """
+        """See ``Session.run_async``."""
         self._lifetime.enter()
         try:
             feed = self._border.encode(inputs, copy=True)
@@ -184,28 +132,8 @@ class Session(ABC):
         finally:
             self._lifetime.leave()
 
-    def map(
-        self, frames: Iterable[Mapping[str, Array] | Array], *, queue_size: int | None = None
-    ) -> Iterator[dict[str, Array]]:
-        """Run a stream; yield the results in its order.
-
-        Args:
-            frames: Inputs by name, or, for a model with one input, arrays or frames.
-            queue_size: How many may be taken from ``frames`` ahead of the result that is
-                being waited for; None is twice ``parallel_calls``. Nothing more is read
-                while they are pending, so a camera is slowed down, not buffered.
-
-        Raises:
-            UsageError: The queue size is below 1.
-            InputError, SessionClosedError, EngineError: As for ``run``, when reached.
-        """
-        size = 2 * self.parallel_calls if queue_size is None else queue_size
-        if size < 1:
-            raise UsageError(f"queue size {size}; at least 1 is needed")
-        return self._stream(frames, size)
-
     def close(self) -> None:
-        """Wait for the running calls, then release the engine; calling it twice is fine."""
+        """See ``Session.close``."""
         if not self._lifetime.close():
             return
         self._release()
@@ -213,17 +141,6 @@ class Session(ABC):
         with self._executor_lock:
             if self._executor is not None:  # not joined: the caller may be one of them
                 self._executor.shutdown(wait=False)
-
-    def __enter__(self: SessionType) -> SessionType:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._lifetime.is_closed else self.inference_precision
@@ -277,23 +194,3 @@ class Session(ABC):
                     self.parallel_calls, thread_name_prefix=f"edgekit-{self.runtime}"
                 )
             return self._executor
-
-    def _stream(
-        self, frames: Iterable[Mapping[str, Array] | Array], size: int
-    ) -> Iterator[dict[str, Array]]:
-        pending: deque[Future[dict[str, Array]]] = deque()
-        try:
-            for frame in frames:
-                pending.append(self.run_async(self._as_inputs(frame)))
-                if len(pending) == size:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-    def _as_inputs(self, frame: Mapping[str, Array] | Array) -> Mapping[str, Array]:
-        if isinstance(frame, np.ndarray) and len(self.inputs) == 1:
-            return {self.inputs[0].name: frame}
-        return frame  # type: ignore[return-value]  # the border refuses what is no mapping

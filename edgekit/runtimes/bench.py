@@ -13,10 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from edgekit.errors import EngineError
-from edgekit.runtimes.base import Array, Session
 from edgekit.runtimes.choice import Candidate, choose
 from edgekit.runtimes.footprint import Footprint, measure_footprint
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Array, Session
 from edgekit.runtimes.source import Source
 from edgekit.runtimes.timing import Latency, example_inputs, time_in_turns
 

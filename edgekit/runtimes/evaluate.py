@@ -12,8 +12,8 @@ from edgekit.errors import UsageError
 from edgekit.metrics.base import Metric
 from edgekit.metrics.interval import interval, paired_interval
 from edgekit.metrics.pick import pick_metric
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.reading import Detection, Reading
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.validation.sample import LabelledSample
 
 Progress = Callable[[int], None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError
 from edgekit.quantization import Quantization
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.matching import EngineTensor, EngineTensors, dynamic_name
 from edgekit.runtimes.native_output import without_native_lines
 from edgekit.runtimes.options import SessionOptions
@@ -39,7 +39,7 @@ _FEW_CHANNELS = 16
 _NOTICE = "INFO: Created TensorFlow Lite XNNPACK delegate"
 
 
-class LiteRtSession(Session):
+class LiteRtSession(EngineSession):
     """Runs TFLite flatbuffers.
 
     An interpreter runs one call at a time; with the throughput hint there are as many as

@@ -13,7 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.matching import EngineTensor, EngineTensors, dynamic_name
 from edgekit.runtimes.options import SessionOptions
 from edgekit.tensor import Dim, DType
@@ -33,7 +33,7 @@ _BOUND_BYTES = 1 << 18
 _WARNINGS = 3  # Severities are 0 verbose to 4 fatal; 3 leaves errors, which are raised anyway.
 
 
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(EngineSession):
     """Runs ONNX; re-entrant, so that calls from several threads overlap."""
 
     runtime = "onnxruntime"
@@ -99,7 +99,7 @@ class OnnxRuntimeSession(Session):
         del self._engine
 
 
-def _engine_options(session: Session, options: SessionOptions) -> ort.SessionOptions:
+def _engine_options(session: EngineSession, options: SessionOptions) -> ort.SessionOptions:
     engine = ort.SessionOptions()
     engine.log_severity_level = _WARNINGS
     threads = options.threads or 0

@@ -11,7 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from edgekit.artifact import Artifact, ArtifactFiles
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.matching import EngineTensor, EngineTensors, dynamic_name
 from edgekit.runtimes.options import SessionOptions
 from edgekit.tensor import Dim, DType
@@ -39,7 +39,7 @@ _ELEMENT_TYPES = {
 }
 
 
-class OpenVinoSession(Session):
+class OpenVinoSession(EngineSession):
     """Runs OpenVINO IR and ONNX.
 
     It keeps as many infer requests as the CPU takes calls at once; a call takes one and

@@ -10,9 +10,9 @@ from typing import Any
 from edgekit.bundle import Bundle, Golden, Manifest, Tolerance
 from edgekit.errors import EngineError, InputError, ShapeError, VerificationError
 from edgekit.metrics import cosine, max_abs_error, relative_error, sqnr_db
-from edgekit.runtimes.base import Array, Session
 from edgekit.runtimes.choice import Candidate, choose
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Array, Session
 from edgekit.runtimes.source import Source
 
 Progress = Callable[[str], None]

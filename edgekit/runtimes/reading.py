@@ -14,8 +14,8 @@ from edgekit.metrics.boxes import suppress
 from edgekit.metrics.segmentation import class_map
 from edgekit.preprocess import Geometry, Preprocess
 from edgekit.registry import unknown_name
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.decoders import Decoder
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.validation.sample import LabelledSample
 from edgekit.tensor import TensorSpec
 

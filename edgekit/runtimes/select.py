@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgekit.bundle import Bundle
 from edgekit.errors import EngineError
-from edgekit.runtimes.base import Session
 from edgekit.runtimes.choice import choose
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.session import Session
 from edgekit.runtimes.source import Source
 
 logger = logging.getLogger(__name__)

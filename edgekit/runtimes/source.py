@@ -8,10 +8,11 @@ from pathlib import Path
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.bundle import Bundle
 from edgekit.runtimes import RUNTIMES
-from edgekit.runtimes.base import Session
+from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.choice import Candidate
 from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.plain import is_model_file, open_plain
+from edgekit.runtimes.session import Session
 
 
 class Source:
@@ -48,7 +49,7 @@ class Source:
             EngineError, UsageError: As for ``Session.open``.
             ImportError: The engine is installed, but not for this system.
         """
-        backend: type[Session] = RUNTIMES[candidate.runtime].load()
+        backend: type[EngineSession] = RUNTIMES[candidate.runtime].load()
         manifest = None if self.bundle is None else self.bundle.manifest
         return backend.open(
             candidate.artifact,
