@@ -18,7 +18,9 @@ from edgekit.runtimes.source import Source
 Progress = Callable[[str], None]
 """Told the name of each stage as it starts."""
 
-_BACKEND = "cpu"  # The class of every runtime in RUNTIMES.
+BACKENDS = {"tensorrt": "gpu"}
+"""The class of each runtime in a manifest's tolerances; ``"cpu"`` where none is named."""
+
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -180,6 +182,34 @@ def verify_bundle(
     return results
 
 
+def replay_on(session: Session, goldens: Sequence[Golden], *, manifest: Manifest) -> Replay:
+    """Replay goldens on an open session.
+
+    Args:
+        session: Of an artifact of the manifest's bundle.
+        goldens: With frames for every input whose preprocessing is in the artifact.
+        manifest: Its tolerances are what is allowed.
+    """
+    precision, backend = session.artifact.precision, BACKENDS.get(session.runtime, "cpu")
+    tolerance = manifest.tolerance(precision, backend=backend)
+    ran = Replay(
+        artifact=session.artifact.name,
+        runtime=session.runtime,
+        status=FAILED,
+        version=session.version,
+        inference_precision=session.inference_precision,
+        tolerance=tolerance,
+    )
+    try:
+        outputs = worst(_figures(session, golden) for golden in goldens)
+    except (EngineError, InputError, ShapeError, VerificationError) as error:
+        return replace(ran, reason=str(error))
+    bad = [output for output in outputs if not output.is_within(tolerance)]
+    if bad:
+        return replace(ran, reason=_reason(bad[0], tolerance), outputs=outputs)
+    return replace(ran, status=PASSED, outputs=outputs)
+
+
 def _replay(
     source: Source, candidate: Candidate, goldens: Sequence[Golden], *, manifest: Manifest
 ) -> Replay:
@@ -196,22 +226,8 @@ def _replay(
         return replace(blank, status=FAILED, reason=str(error))
     except ImportError as error:
         return replace(blank, reason=f"{candidate.runtime} cannot be imported: {error}")
-    tolerance = manifest.tolerance(artifact.precision, backend=_BACKEND)
     with session:
-        ran = replace(
-            blank,
-            version=session.version,
-            inference_precision=session.inference_precision,
-            tolerance=tolerance,
-        )
-        try:
-            outputs = worst(_figures(session, golden) for golden in usable)
-        except (EngineError, InputError, ShapeError, VerificationError) as error:
-            return replace(ran, status=FAILED, reason=str(error))
-    bad = [output for output in outputs if not output.is_within(tolerance)]
-    if bad:
-        return replace(ran, status=FAILED, reason=_reason(bad[0], tolerance), outputs=outputs)
-    return replace(ran, status=PASSED, outputs=outputs)
+        return replay_on(session, usable, manifest=manifest)
 
 
 def _has_frames(golden: Golden, fused: Sequence[str]) -> bool:
