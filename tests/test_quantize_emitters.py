@@ -117,7 +117,7 @@ def test_tensorrt_gets_opset_17_and_both_flags(tmp_path: Path) -> None:
 
     assert artifact.recipe["opset"] == 17
     assert artifact.recipe["builds"][-1]["builder_flags"] == ["INT8", "FP16"]
-    assert set(artifact.files) == {"model", "calibration"}
+    assert set(artifact.files) == {"model", "typed", "calibration"}
 
 
 def test_the_calibration_cache_holds_the_bits_of_amax_over_127() -> None:

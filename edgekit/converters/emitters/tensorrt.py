@@ -2,13 +2,14 @@
 
 Engines fit one GPU and one TensorRT release, so the artifact is the model that TensorRT
 parses, never an engine. TensorRT 11 has no precision flags and computes as the file says;
-8.5 to 10 take a float32 file and a flag. So float16 comes as two files.
+8.5 to 10 take a float32 file and a flag. So float16 comes as two files, and so does int8,
+whose second one is float16 between the pairs.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
 from edgekit.converters.emitters.tensorrt_cache import CACHE_FILE, calibration_cache
 from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
+from edgekit.converters.emitters.tensorrt_typed import OPSETS as TYPED_OPSETS
+from edgekit.converters.emitters.tensorrt_typed import half_codes, half_pairs, type_integers
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.passes.expand_hard_swish import expand_hard_swish
 from edgekit.converters.passes.expand_unpool import expand_unpool
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.converters.passes.lower_opset import lower_opset
 from edgekit.converters.passes.type_half import type_half
+from edgekit.converters.quantize.scheme import pick_scheme
 from edgekit.converters.quantize.written import written_graph
 from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Graph
@@ -50,10 +54,10 @@ def emit(
 ) -> Artifact:
     """Write the model for TensorRT 8.5 to 11.
 
-    Role ``"model"`` is the float32 file for 8.5 to 10; role ``"typed"``, for float16 only,
-    is the file for 11 (and 10 in its strongly typed mode). An int8 file has Q/DQ pairs, which
-    every release reads; role ``"calibration"`` is the same table for a builder that quantizes
-    by itself (a DLA): it goes with the float32 or float16 artifact of the same model.
+    Role ``"model"`` is the float32 file for 8.5 to 10; role ``"typed"``, for float16 and int8,
+    is the file for 11 (and 10 in its strongly typed mode). Both int8 files have Q/DQ pairs;
+    role ``"calibration"`` is the same table for a builder that quantizes by itself (a DLA): it
+    goes with the float32 or float16 artifact of the same model.
 
     Args:
         graph: The model, simplified; with its table for int8.
@@ -67,16 +71,20 @@ def emit(
     """
     fused = dict(preprocess or {})
     table = graph if isinstance(graph, QuantizedGraph) else None
-    # TensorRT 8.4's list has no HardSwish; every one has HardSigmoid, and fuses both forms.
-    graph = expand_hard_swish(expand_unpool(written_graph(graph, target)))
-    graph = fuse_preprocess(graph, fused) if fused else graph
+    graph = _prepared(written_graph(graph, target), fused)
     plain = _lowered(graph)
     check_support(plain)
     facts = facts_of(graph, target=target, fused=fused)
     write_graph(replace(plain, metadata=facts), folder / MODEL_FILE)
     files = {"model": MODEL_FILE}
-    if target.precision == "fp16":
-        write_graph(replace(type_half(plain), metadata=facts), folder / TYPED_FILE)
+    typed = type_half(plain) if target.precision == "fp16" else None
+    if table is not None:
+        pairs = half_pairs(table, pick_scheme(target.format, target.precision))
+        pairs = _lowered(_prepared(pairs, fused), TYPED_OPSETS)
+        typed = type_integers(pairs, half_codes(table.codes))
+    if typed is not None:
+        check_support(typed)
+        write_graph(replace(typed, metadata=facts), folder / TYPED_FILE)
         files["typed"] = TYPED_FILE
     if table is not None:
         (folder / CACHE_FILE).write_text(calibration_cache(table), encoding="ascii")
@@ -87,34 +95,48 @@ def emit(
         files=files,
         inputs=graph.inputs,
         outputs=graph.outputs,
-        recipe=build_recipe(plain, precision=target.precision),
+        recipe=build_recipe(plain, precision=target.precision, typed=typed),
         fused_preprocess=tuple(fused),
     )
 
 
-def build_recipe(graph: Graph, *, precision: str) -> dict[str, Any]:
+def build_recipe(graph: Graph, *, precision: str, typed: Graph | None = None) -> dict[str, Any]:
     """Return what a builder needs to know, JSON-ready.
 
     ``builds`` is tried in order: the first entry whose range holds the installed TensorRT
     release says which file to parse, with which flags, by their names in its Python API.
     ``profiles`` gives min, opt and max shapes where sizes are dynamic; ``assumed`` lists
     the sizes in them that are EdgeKit's guess and not the model's.
+
+    Args:
+        graph: As the file ``"model"`` has it.
+        precision: Of the target.
+        typed: As the file ``"typed"`` has it, where there is one.
     """
     profile, assumed = _profile(graph.inputs)
+    of_typed = {"typed_opset": typed.opset} if typed is not None else {}
     return {
         "status": "unverified",
         "opset": graph.opset,
+        **of_typed,
         "oldest_tensorrt": oldest_tensorrt(graph),
-        "builds": _builds(precision),
+        "builds": _builds(precision, has_typed=typed is not None),
         "profiles": [profile] if profile else [],
         "assumed": assumed,
         "workspace_mib": WORKSPACE_MIB,
     }
 
 
-def _lowered(graph: Graph) -> Graph:
+def _prepared(graph: Graph, fused: Mapping[str, Preprocess]) -> Graph:
+    """Return the graph with the preprocessing, and without operators that 8.5 lacks."""
+    # TensorRT 8.4's list has no HardSwish; every one has HardSigmoid, and fuses both forms.
+    graph = expand_hard_swish(expand_unpool(graph))
+    return fuse_preprocess(graph, fused) if fused else graph
+
+
+def _lowered(graph: Graph, opsets: Sequence[int] = OPSETS) -> Graph:
     """Return the graph in the oldest of TensorRT's operator sets that can say it."""
-    for opset in OPSETS:
+    for opset in opsets:
         try:
             return lower_opset(graph, opset)
         except UnsupportedOperatorError as error:
@@ -122,9 +144,8 @@ def _lowered(graph: Graph) -> Graph:
     return graph
 
 
-def _builds(precision: str) -> list[dict[str, Any]]:
-    is_half = precision == "fp16"
-    typed = "typed" if is_half else "model"
+def _builds(precision: str, *, has_typed: bool) -> list[dict[str, Any]]:
+    typed = "typed" if has_typed else "model"
     # What Q/DQ pairs leave in float may be float16 where flags decide.
     flags = {"fp16": ["FP16"], "int8": ["INT8", "FP16"]}.get(precision, [])
     return [

@@ -4,11 +4,13 @@ Heavy layers (convolutions, matrix products, recurrent layers) run in float16, a
 what only passes their results on. Float32 stay: the inputs and outputs of the model; sums
 over many elements and steep functions (Softmax, norms, Reduce, Exp, Pow, ...); all that
 follows the last heavy layer, where boxes and scores are decoded; and every layer with a
-weight that float16 cannot hold.
+weight that float16 cannot hold. Q/DQ pairs take the type of what they read and give float16,
+from opset 19 on: before, their scales are float32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,11 +34,20 @@ _FULL_INPUTS = {"Resize": (1, 2)}
 """Inputs that are float32 by definition, whatever the data's type."""
 HALF_MAX = 65504.0
 """Largest finite float16 (IEEE 754-2008, binary16)."""
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+TYPED_PAIRS = 19
+"""First operator set whose Q/DQ nodes take float16 scales."""
+_INT8_REACH = 128
 
 
-def type_half(graph: Graph) -> Graph:
-    """Return the graph with float16 inside; inputs and outputs keep their types."""
-    half = _half_nodes(graph)
+def type_half(graph: Graph, *, keep_full: Collection[str] = ()) -> Graph:
+    """Return the graph with float16 inside; inputs and outputs keep their types.
+
+    Args:
+        graph: The untyped model.
+        keep_full: Names of nodes that stay float32, whatever they compute.
+    """
+    half = _half_nodes(graph, frozenset(keep_full))
     if not half:
         return graph
     writer = _Writer(graph)
@@ -48,21 +59,28 @@ def type_half(graph: Graph) -> Graph:
     )
 
 
-def _half_nodes(graph: Graph) -> set[str]:
+def _half_nodes(graph: Graph, keep_full: Collection[str]) -> set[str]:
     """Return names of the nodes that compute in float16."""
     captured = {name for node in graph.nodes for name in captured_names(node)}
     before_heavy = _leads_to_heavy(graph)
     half: set[str] = set()
     makers: dict[str, str] = {}
+    beyond: set[str] = set()  # what a code says that float16 cannot
     for node in graph.nodes:
         makers.update(dict.fromkeys(node.outputs, node.name))
-        if node.domain or captured.intersection(node.outputs) or not _fits(node, graph):
+        if node.op_type == DEQUANTIZE and not _fits(node, graph):
+            beyond.update(node.outputs)
+        if node.domain or captured.intersection(node.outputs) or node.name in keep_full:
+            continue
+        if not _fits(node, graph):
             continue
         data = [name for name in _float_inputs(node, graph) if name not in graph.initializers]
         follows = bool(data) and all(makers.get(name) in half for name in data)
-        if node.op_type in _HEAVY or (
-            node.op_type in _LIGHT and follows and node.name in before_heavy
-        ):
+        is_light = node.op_type in _LIGHT or node.op_type == QUANTIZE
+        # What it unpacks is as exact in float16, and heavy layers want it so.
+        is_free = node.op_type == DEQUANTIZE or (is_light and follows)
+        is_heavy = node.op_type in _HEAVY and not beyond.intersection(node.inputs)
+        if is_heavy or (is_free and node.name in before_heavy):
             half.add(node.name)
     return half
 
@@ -98,6 +116,8 @@ def _is_full(name: str, graph: Graph) -> bool:
 
 def _fits(node: Node, graph: Graph) -> bool:
     """Whether it computes in float32 now and float16 holds all its constants."""
+    if node.op_type in (QUANTIZE, DEQUANTIZE):
+        return graph.opset >= TYPED_PAIRS and _fits_pair(node, graph)
     if not all(_is_full(name, graph) for name in node.outputs[:1]):
         return False
     if not all(name in graph.values or name in graph.initializers for name in node.inputs if name):
@@ -111,6 +131,16 @@ def _fits(node: Node, graph: Graph) -> bool:
     if node.op_type == "Clip":
         return True
     return all(float(np.abs(value).max(initial=0.0)) <= HALF_MAX for value in constants)
+
+
+def _fits_pair(node: Node, graph: Graph) -> bool:
+    """Whether float16 holds the scale exactly (a rounded one is another code) and all values."""
+    scale = graph.initializers.get(node.input(1))
+    if scale is None or scale.dtype != np.float32:
+        return False
+    if float(scale.max(initial=0.0)) * _INT8_REACH > HALF_MAX:
+        return False
+    return bool(np.array_equal(scale.astype(np.float16).astype(np.float32), scale))
 
 
 @dataclass
