@@ -68,7 +68,7 @@ def test_the_json_form_names_every_node(
     assert data["scheme"] == "tensorrt-int8"
     assert "head" in data["float"]
     assert "third" in data["integer"]
-    assert set(data["files"]) == {"model", "calibration"}
+    assert set(data["files"]) == {"model", "typed", "calibration"}
 
 
 def test_a_fix_uses_the_samples(model: Path, tmp_path: Path) -> None:
@@ -98,7 +98,9 @@ def test_a_fix_without_samples_is_refused(model: Path, tmp_path: Path) -> None:
 def test_ranges_of_another_model_are_refused(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model.write_bytes(model.read_bytes() + b"\x00\x00")
+    other = onnx.load(model)
+    other.doc_string = "trained again"
+    onnx.save(other, model)
 
     status = main(words(model, "onnx", "-o", str(tmp_path / "out")))
 
@@ -123,3 +125,92 @@ def test_a_folder_with_files_is_not_written_over(model: Path, tmp_path: Path) ->
 
     assert status == 2
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def run_written(folder: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what the folder's model gives; a plain TFLite file has channels last."""
+    suffixes = (".onnx", ".xml", ".tflite")
+    file = next(path for path in folder.iterdir() if path.suffix in suffixes)
+    with load(file) as session:
+        if file.suffix != ".tflite":
+            return session.run(feed)["y"]
+        return session.run({"x": feed["x"].transpose(0, 2, 3, 1)})["y"]
+
+
+@pytest.mark.parametrize("target", ["onnx:w8", "openvino:w8", "tflite:w8", "tflite:w8a32"])
+def test_weights_alone_need_no_ranges(model: Path, target: str, tmp_path: Path) -> None:
+    graph = read_graph(model)
+    feed = noise(graph)[0]
+
+    status = main(["quantize", str(model), "-t", target, "-o", str(tmp_path / "out")])
+
+    assert status == 0
+    assert (
+        sqnr_db(evaluate(graph, feed)["y"], run_written(tmp_path / "out", feed)) > NETWORK_SQNR_DB
+    )
+
+
+def test_activations_without_ranges_are_refused_with_the_command_to_run(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["quantize", str(model), "-t", "onnx"])
+
+    assert status == 2
+    said = capsys.readouterr().err
+    assert "edgekit calibrate" in said
+    assert "onnx:w8" in said
+
+
+@pytest.fixture
+def quantized(model: Path, tmp_path: Path) -> Path:
+    main(words(model, "onnx", "-o", str(tmp_path / "other")))
+    return tmp_path / "other" / "model.onnx"
+
+
+@pytest.mark.parametrize("target", ["openvino", "tflite", "onnx"])
+def test_a_quantized_source_brings_its_own_integers(
+    quantized: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed = noise(residual())[0]
+
+    status = main(["quantize", str(quantized), "-t", target, "-o", str(tmp_path / "out")])
+
+    assert status == 0
+    assert "quantized already" in capsys.readouterr().out
+    assert (
+        sqnr_db(evaluate(residual(), feed)["y"], run_written(tmp_path / "out", feed))
+        > NETWORK_SQNR_DB
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["-t", "openvino", "--ranges", "ranges.json"], "leave out --calibration and --ranges"),
+        (["-t", "openvino:w8"], "give --precision int8"),
+        (["-t", "tensorrt"], "needs zero points of 0"),
+    ],
+    ids=["ranges", "precision", "symmetry"],
+)
+def test_what_a_quantized_source_cannot_give_is_refused(
+    quantized: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = str(quantized.parent.with_name("ranges.json"))
+    more = [ranges if word == "ranges.json" else word for word in more]
+
+    status = main(["quantize", str(quantized), *more])
+
+    assert status == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_source_of_integer_weights_stays_one_without_being_told(
+    model: Path, tmp_path: Path
+) -> None:
+    main(["quantize", str(model), "-t", "onnx:w8", "-o", str(tmp_path / "other")])
+    source = str(tmp_path / "other" / "model.onnx")
+
+    status = main(["quantize", source, "-t", "tflite", "-o", str(tmp_path / "out")])
+
+    assert status == 0
+    assert (tmp_path / "out" / "model.tflite").is_file()

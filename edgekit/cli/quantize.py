@@ -1,11 +1,15 @@
-"""``edgekit quantize``: a model and its calibrated ranges in, one quantized artifact out."""
+"""``edgekit quantize``: a model and its calibrated ranges in, one quantized artifact out.
+
+Precisions of weights alone need no ranges, and a model that is quantized already brings its own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +21,16 @@ from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.artifact import Artifact
-    from edgekit.converters.quantize import Plan, Scheme
+    from edgekit.converters.quantize import Scheme
     from edgekit.graph import Graph
     from edgekit.quantized import QuantizedGraph
     from edgekit.ranges import Ranges
 
 EXAMPLE = """example:
   edgekit calibrate model.onnx --calibration photos/ -o ranges.json
-  edgekit quantize model.onnx --ranges ranges.json --target openvino -o model-int8"""
+  edgekit quantize model.onnx --ranges ranges.json --target openvino -o model-int8
+  edgekit quantize model.onnx --target tflite:w8
+  edgekit quantize quantized-elsewhere.onnx --target tflite"""
 
 FIXES = ("adaptive_rounding", "bias_correction")
 _FIX_SAMPLES = 32
@@ -37,9 +43,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--ranges",
         "-r",
-        required=True,
         type=options.existing_path,
-        help="what edgekit calibrate wrote for this model",
+        metavar="FILE",
+        help="what edgekit calibrate wrote for this model; weights alone (w8) need none",
     )
     parser.add_argument(
         "--target",
@@ -49,7 +55,9 @@ def configure(parser: Parser) -> None:
         metavar="NAME[:PRECISION]",
         help="what to write for; precision int8 unless it is given",
     )
-    parser.add_argument("--output", "-o", type=Path, help="folder (default: MODEL-TARGET-int8)")
+    parser.add_argument(
+        "--output", "-o", type=Path, help="folder (default: MODEL-TARGET-PRECISION)"
+    )
     parser.add_argument(
         "--keep-float", action="append", metavar="NODE", help="a node that stays float; repeatable"
     )
@@ -69,6 +77,55 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Quantize, write the artifact, and print what stayed float and why."""
+    from edgekit.pipeline.build import load_source
+    from edgekit.pipeline.given import given_precision, has_integers
+
+    if arguments.fix and not arguments.calibration:
+        raise UsageError(f"--fix {arguments.fix[0]} looks at samples; give --calibration DATA")
+    target = options.target_in(arguments.target, "int8")
+    with console.progress() as stage:
+        stage(f"load {arguments.model.name}")
+        source = load_source(arguments.model, shapes=options.collect_shapes(arguments.shape) or {})
+        is_given = has_integers(source)
+        if is_given:
+            target = options.target_in(arguments.target, given_precision(source))
+        output: Path = arguments.output or arguments.model.with_name(
+            f"{arguments.model.stem}-{target.name}-{target.precision}"
+        )
+        _check_output(output)
+        if is_given:
+            made, result = _read(source, target, arguments, stage)
+        else:
+            made, result = _quantized(source, target, arguments, stage)
+        stage(f"write {output.name}")
+        artifact = _write(made, target, output)
+    _print(result, {role: output / name for role, name in artifact.files.items()}, console,
+           shown=arguments)  # fmt: skip
+    return 0
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What there is to print.
+
+    Args:
+        scheme: Its name.
+        kinds: Operator by node name.
+        integer: Names of the nodes that are integers.
+        reasons: Why the others are not, by name.
+        is_given: Whether the source brought the integers.
+    """
+
+    scheme: str
+    kinds: Mapping[str, str]
+    integer: Sequence[str]
+    reasons: Mapping[str, str]
+    is_given: bool = False
+
+
+def _quantized(
+    source: Graph, target: Target, arguments: argparse.Namespace, stage: Callable[[str], None]
+) -> tuple[QuantizedGraph, _Result]:
     from edgekit.converters.passes import simplify
     from edgekit.converters.quantize import (
         pick_scheme,
@@ -76,45 +133,47 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         prepare_for_integers,
         quantize,
     )
-    from edgekit.pipeline.build import load_source
     from edgekit.pipeline.shapes import graph_for
 
-    target = options.target_in(arguments.target, "int8")
     scheme = pick_scheme(target.format, target.precision)
-    output: Path = arguments.output or arguments.model.with_name(
-        f"{arguments.model.stem}-{target.name}-{target.precision}"
+    if arguments.ranges is None:
+        ranges = _no_ranges(arguments.model, scheme)
+    else:
+        ranges = _read_ranges(arguments.ranges, arguments.model)
+    graph = prepare_for_integers(simplify(graph_for(simplify(source), target)[0]))
+    keep = arguments.keep_float or []
+    plan = plan_quantization(graph, ranges, scheme, keep_float=keep)
+    quantized = quantize(graph, ranges, scheme, keep_float=keep)
+    if arguments.fix:
+        stage(" and ".join(arguments.fix).replace("_", " "))
+        quantized = _fixed(quantized, source, arguments)
+    kinds = {node.name: node.op_type for node in graph.nodes}
+    integer = [name for name in kinds if name in plan.roles]
+    return quantized, _Result(scheme.name, kinds, integer, dict(plan.reasons))
+
+
+def _read(
+    source: Graph, target: Target, arguments: argparse.Namespace, stage: Callable[[str], None]
+) -> tuple[QuantizedGraph, _Result]:
+    """Return the integers that the source brings, as ``edgekit convert`` takes them."""
+    from edgekit.converters.passes import simplify
+    from edgekit.pipeline.given import check_given, read_given
+    from edgekit.pipeline.layers import is_integer
+    from edgekit.pipeline.shapes import graph_for
+    from edgekit.pipeline.terms import Terms
+
+    terms = Terms(
+        calibration=arguments.calibration,
+        ranges=arguments.ranges,
+        keep_float=tuple(arguments.keep_float or ()),
     )
-    _check_output(output)
-    if arguments.fix and not arguments.calibration:
-        raise UsageError(f"--fix {arguments.fix[0]} looks at samples; give --calibration DATA")
-    ranges = _read_ranges(arguments.ranges, arguments.model)
-    with console.progress() as stage:
-        stage(f"load {arguments.model.name}")
-        source = load_source(arguments.model, shapes=options.collect_shapes(arguments.shape) or {})
-        graph = prepare_for_integers(simplify(graph_for(simplify(source), target)[0]))
-        keep = arguments.keep_float or []
-        plan = plan_quantization(graph, ranges, scheme, keep_float=keep)
-        quantized = quantize(graph, ranges, scheme, keep_float=keep)
-        if arguments.fix:
-            stage(" and ".join(arguments.fix).replace("_", " "))
-            quantized = _fixed(quantized, source, arguments)
-        stage(f"write {output.name}")
-        artifact = _write(quantized, target, output)
-    _print(_Result(artifact, output, graph, plan, scheme), console, shown=arguments)
-    return 0
-
-
-class _Result:
-    """What there is to print."""
-
-    def __init__(
-        self, artifact: Artifact, output: Path, graph: Graph, plan: Plan, scheme: Scheme
-    ) -> None:
-        self.files = {role: output / name for role, name in artifact.files.items()}
-        self.kinds = {node.name: node.op_type for node in graph.nodes}
-        self.integer = [node.name for node in graph.nodes if node.name in plan.roles]
-        self.reasons = dict(plan.reasons)
-        self.scheme = scheme.name
+    check_given(source, [target], model=arguments.model, terms=terms)
+    stage("read its integers")
+    read = read_given(target, simplify(graph_for(simplify(source), target)[0]))
+    nodes = read.graph.nodes
+    kinds = {node.name: node.op_type for node in nodes}
+    integer = [node.name for node in nodes if is_integer(node, read)]
+    return read, _Result(f"{target.format}-{target.precision}", kinds, integer, {}, is_given=True)
 
 
 def _check_output(output: Path) -> None:
@@ -135,6 +194,20 @@ def _read_ranges(path: Path, model: Path) -> Ranges:
             f"edgekit calibrate {model} --calibration DATA"
         )
     return ranges
+
+
+def _no_ranges(model: Path, scheme: Scheme) -> Ranges:
+    """Return ranges of nothing, where only weights become integers."""
+    from edgekit.pipeline.calibration import sha256
+    from edgekit.ranges import Ranges
+
+    if scheme.is_weight_only:
+        return Ranges(sha256(model), samples=0, fingerprint="", ranges={})
+    raise UsageError(
+        f"{scheme.format} in {scheme.precision} needs the ranges of the model's tensors: run "
+        f"edgekit calibrate {model} --calibration DATA -o FILE and give --ranges FILE, or "
+        f"choose a precision of weights alone, such as {scheme.format}:w8"
+    )
 
 
 def _fixed(
@@ -170,13 +243,16 @@ def _write(quantized: QuantizedGraph, target: Target, output: Path) -> Artifact:
     return artifact
 
 
-def _print(result: _Result, console: Console, *, shown: argparse.Namespace) -> None:
+def _print(
+    result: _Result, files: Mapping[str, Path], console: Console, *, shown: argparse.Namespace
+) -> None:
     console.json(
         {
             "scheme": result.scheme,
-            "files": {role: str(path) for role, path in result.files.items()},
-            "integer": result.integer,
-            "float": result.reasons,
+            "is_given": result.is_given,
+            "files": {role: str(path) for role, path in files.items()},
+            "integer": list(result.integer),
+            "float": dict(result.reasons),
         }
     )
     rows: Sequence[tuple[str, str, str]] = [
@@ -187,8 +263,11 @@ def _print(result: _Result, console: Console, *, shown: argparse.Namespace) -> N
     if len(few) < len(rows):
         console.line(f"... and {len(rows) - len(few)} more (--all lists them)\n")
     count = counted(len(result.integer), "operator")
-    console.line(f"{count} in integers, {len(rows)} kept float ({result.scheme})")
-    for path in result.files.values():
+    if result.is_given:
+        console.line(f"the model is quantized already; its own integers were taken, for {count}")
+    else:
+        console.line(f"{count} in integers, {len(rows)} kept float ({result.scheme})")
+    for path in files.values():
         console.line(f"wrote {path} ({human_bytes(path.stat().st_size)})")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from edgekit.converters.quantize.read_qdq import has_integer_activations, has_integers, read_qdq
@@ -21,7 +22,15 @@ from edgekit.target import Target
 FAR_COSINE = 0.99
 """Below it a note says how far an artifact is from the source's own integers."""
 
-__all__ = ["FAR_COSINE", "check_given", "emit_given", "has_integers", "notes_on"]
+__all__ = [
+    "FAR_COSINE",
+    "check_given",
+    "emit_given",
+    "given_precision",
+    "has_integers",
+    "notes_on",
+    "read_given",
+]
 
 
 def check_given(graph: Graph, targets: Sequence[Target], *, model: Path, terms: Terms) -> None:
@@ -36,7 +45,7 @@ def check_given(graph: Graph, targets: Sequence[Target], *, model: Path, terms: 
     Raises:
         UsageError: Data for a calibration that is done, or a target of another precision.
     """
-    precision = "int8" if has_integer_activations(graph) else "w8"
+    precision = given_precision(graph)
     if terms.calibration is not None or terms.ranges is not None:
         raise UsageError(
             f"{model.name} is quantized already: its QuantizeLinear and DequantizeLinear nodes "
@@ -54,6 +63,11 @@ def check_given(graph: Graph, targets: Sequence[Target], *, model: Path, terms: 
                 f"{model.name} is quantized already, and target {target.name!r} is to be "
                 f"{target.precision}; give --precision {precision}, or the float model"
             )
+
+
+def given_precision(graph: Graph) -> str:
+    """Return the precision of a model that is quantized already: int8, or w8 for weights alone."""
+    return "int8" if has_integer_activations(graph) else "w8"
 
 
 def _changed(terms: Terms) -> list[str]:
@@ -74,22 +88,29 @@ def emit_given(
     progress: Progress,
 ) -> Built:
     """Return the target's artifact, of the source's own integers."""
-    scheme = pick_scheme(target.format, target.precision)
+    return emit(
+        graph, target, stage, fused=fused, progress=progress, quantized=partial(read_given, target)
+    )
 
-    def quantized(fitted: Graph) -> QuantizedGraph:
-        read = read_qdq(fitted)
-        constants = read.graph.initializers
-        for name, code in read.codes.items():
-            is_activation = name not in constants
-            if scheme.symmetric and is_activation and not code.quantization.is_symmetric:
-                raise UsageError(
-                    f"{target.name} needs zero points of 0, and the source gives {name!r} "
-                    f"{code.quantization.zero_point[0]} (as int8); quantize it with symmetric "
-                    "activations, or give the float model and --calibration"
-                )
-        return read
 
-    return emit(graph, target, stage, fused=fused, progress=progress, quantized=quantized)
+def read_given(target: Target, graph: Graph) -> QuantizedGraph:
+    """Return the source as its float graph and table.
+
+    Raises:
+        UsageError: The target cannot take its codes.
+        UnsupportedOperatorError: A node stores something that cannot be read.
+    """
+    read = read_qdq(graph)
+    constants = read.graph.initializers
+    is_symmetric = pick_scheme(target.format, target.precision).symmetric
+    for name, code in read.codes.items():
+        if is_symmetric and name not in constants and not code.quantization.is_symmetric:
+            raise UsageError(
+                f"{target.name} needs zero points of 0, and the source gives {name!r} "
+                f"{code.quantization.zero_point[0]} (as int8); quantize it with symmetric "
+                "activations, or give the float model and --calibration"
+            )
+    return read
 
 
 def notes_on(checks: Mapping[str, Check]) -> tuple[str, ...]:
