@@ -64,7 +64,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.json(facts)
     threads = counted(arguments.threads, "thread") if arguments.threads else "threads as it likes"
     cpus = counted(facts["cpus"], "CPU")
-    console.line(f"{facts['machine']}, {cpus}, each engine {threads}; times in ms\n")
+    console.line(f"{facts['machine']}, {cpus}, each engine {threads}; times in ms")
+    for line in report.conditions.lines():
+        console.line(line)
+    console.line()
     console.table(
         Table(
             ("artifact", "runtime", ">median", ">p90", ">p99", ">per s"),

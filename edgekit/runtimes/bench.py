@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +15,7 @@ from typing import Any
 from edgekit.errors import EngineError
 from edgekit.runtimes.choice import Candidate, choose
 from edgekit.runtimes.footprint import Footprint, measure_footprint
+from edgekit.runtimes.jetson.conditions import Conditions, under_conditions
 from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.session import Array, Session
 from edgekit.runtimes.source import Source
@@ -93,10 +94,12 @@ class BenchReport:
     Args:
         results: The runtime that suits this machine best first.
         skipped: Per runtime or artifact that was left out, the reason.
+        conditions: Power mode, clocks, heat and rails of a Jetson while it was measured.
     """
 
     results: tuple[BenchResult, ...]
     skipped: tuple[str, ...]
+    conditions: Conditions = field(default_factory=Conditions)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict; it says on what machine it was measured."""
@@ -105,6 +108,7 @@ class BenchReport:
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
             "results": [result.to_json() for result in self.results],
+            "conditions": self.conditions.to_json(),
             "skipped": list(self.skipped),
         }
 
@@ -150,13 +154,14 @@ def bench(
         if not runs:
             raise choice.to_error(failures)
         tell(f"time {len(runs)} in turns")
-        latencies = time_in_turns(
-            {str(run.candidate): run.call for run in runs},
-            rounds=options.rounds,
-            warmup=options.warmup,
-            limit_s=options.limit_s,
-        )
-        streams = {str(run.candidate): _per_s(run, latencies[str(run.candidate)]) for run in runs}
+        with under_conditions() as conditions:
+            latencies = time_in_turns(
+                {str(run.candidate): run.call for run in runs},
+                rounds=options.rounds,
+                warmup=options.warmup,
+                limit_s=options.limit_s,
+            )
+            per_s = {str(run.candidate): _per_s(run, latencies[str(run.candidate)]) for run in runs}
     results: list[BenchResult] = []
     for run in runs:
         if options.with_footprint:
@@ -169,11 +174,11 @@ def bench(
                 inference_precision=run.session.inference_precision,
                 size_bytes=opened.size_bytes(run.candidate.artifact),
                 latency=latencies[str(run.candidate)],
-                throughput_per_s=streams[str(run.candidate)],
+                throughput_per_s=per_s[str(run.candidate)],
                 footprint=_footprint(source, run.candidate, options),
             )
         )
-    return BenchReport(tuple(results), (*failures, *choice.refused))
+    return BenchReport(tuple(results), (*failures, *choice.refused), conditions)
 
 
 @dataclass(frozen=True)
