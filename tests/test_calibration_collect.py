@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tiny_onnx import build, conv_relu
 
 from edgekit.calibration.collect import Collected, collect
+from edgekit.calibration.tally import Seen, Tallies
 from edgekit.converters.onnx_model import graph_from_bytes
 from edgekit.converters.tap import batchnorm_inputs, find_taps, tap_graph
 from edgekit.errors import CalibrationError
@@ -112,6 +113,61 @@ def test_a_pass_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert done == [9, 10, 11, 12]
     assert resumed == run(Noise())
     assert not state.exists()
+
+
+def test_a_sample_that_was_stopped_half_way_counts_not_at_all(tmp_path: Path) -> None:
+    state, calls = tmp_path / "state", 0
+
+    def stopped(inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+        nonlocal calls
+        calls += 1
+        yield "x", inputs["x"]
+        if calls == 6:
+            raise KeyboardInterrupt
+        yield "twice", inputs["x"] * 2
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(stopped, Noise(), names=("x", "twice"), resume=state)
+    done: list[int] = []
+    resumed = run(Noise(), resume=state, progress=done.append)
+
+    assert done[0] == 6
+    assert resumed == run(Noise())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_signal_waits_until_the_sample_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, add = tmp_path / "state", Tallies.add
+
+    def add_after_ctrl_c(tallies: Tallies, seen: Seen) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        add(tallies, seen)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Tallies, "add", add_after_ctrl_c)
+        run(Noise(), resume=state)
+    done: list[int] = []
+    resumed = run(Noise(), resume=state, progress=done.append)
+
+    assert done[0] == 2
+    assert resumed == run(Noise())
+
+
+def test_a_pass_that_an_error_stopped_goes_on_too(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="noise 7"):
+        run(Noise(bad=7), resume=tmp_path / "state")
+    done: list[int] = []
+
+    run(Noise(), resume=tmp_path / "state", progress=done.append)
+
+    assert done[0] == 8
+
+
+def test_what_stopped_the_pass_is_told_though_the_state_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="noise 7"):
+        run(Noise(bad=7), resume=tmp_path / "missing" / "state")
 
 
 def test_a_state_of_other_samples_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from test_calibration_tally import tally_of
+from test_calibration_tally import statistics_of
 
 from edgekit.calibration.observers import OBSERVERS, choose_ranges
 from edgekit.calibration.observers.bins import expected_error
@@ -33,7 +33,7 @@ def gaussian(outliers: tuple[float, ...] = (), size: int = 200_000) -> NDArray[n
 
 
 def observe(method: str, values: NDArray[np.float32]) -> tuple[Statistics, Range]:
-    statistics = tally_of(values).statistics()
+    statistics = statistics_of(values)
     observer: Callable[[Statistics], Range] = OBSERVERS[method].load()
     return statistics, observer(statistics)
 
@@ -128,7 +128,7 @@ def test_values_far_from_zero_are_not_clipped_away(method: str) -> None:
 def test_percentile_is_numpys(kept: float) -> None:
     values = gaussian()
 
-    chosen = percentile(tally_of(values).statistics(), kept_percent=kept)
+    chosen = percentile(statistics_of(values), kept_percent=kept)
 
     low, high = np.percentile(values, [(100 - kept) / 2, 100 - (100 - kept) / 2])
     assert chosen.low == pytest.approx(low, abs=PERCENTILE_ATOL)

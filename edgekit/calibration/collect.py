@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
+from edgekit.calibration.count import Counter
 from edgekit.calibration.fingerprint import chained, sample_digest
 from edgekit.calibration.state import Pass
-from edgekit.calibration.tally import Scratch, Tally
+from edgekit.calibration.tally import Tallies
 from edgekit.errors import CalibrationError
 from edgekit.graph import Array
 from edgekit.ranges import Statistics
+from edgekit.signals import signals_wait
+
+logger = logging.getLogger(__name__)
 
 Tap = Callable[[Mapping[str, Array]], Iterable[tuple[str, Array]]]
 """A model's inputs by name to its activations, one after the other: a large model is run in
-parts, so that not all are there at once. An array is read before the next is asked for."""
+parts, so that not all are there at once. An array may change when the tap is called again."""
 
 Counted = Callable[[int], None]
 """Told how many samples are done."""
 
-SAVE_EVERY_S = 20.0
+SAVE_EVERY_S = 10.0
 
 
 class SampleSource(Protocol):
@@ -80,44 +86,79 @@ def collect(
         names: Tensors to count; the tap may yield others too.
         model: SHA-256 of the model, so that a state of another one is refused.
         progress: Told how many samples are done.
-        resume: File that keeps the state of the pass: continued where it is there, removed
-            at the end.
-        save_every_s: Seconds between two writes of it.
+        resume: File that keeps the state of the pass: continued where it is there, written
+            when the pass is stopped (by Ctrl-C, SIGTERM or an error), removed at the end.
+        save_every_s: Seconds between two writes of it in case the process is killed.
 
     Raises:
         CalibrationError: There is no sample; an activation is NaN or infinite; or the state
             belongs to other samples or to another model.
     """
     seen = _begin(resume, model=model, names=names)
-    known, fingerprint = seen.samples, ""
-    snapshots = _Snapshots(samples.expected)
-    scratch, saved_s = Scratch(), time.monotonic()
-    number = 0
-    for number, (name, sample) in enumerate(samples.items(), 1):
-        digest = sample_digest(sample)
-        fingerprint = chained(fingerprint, digest)
+    known, number, fingerprint = seen.samples, 0, ""
+    snapshots, counter = _Snapshots(samples.expected), Counter(names)
+    with _Keeper(resume, seen, every_s=save_every_s) as keeper:
+        for number, (name, sample) in enumerate(samples.items(), 1):
+            digest = sample_digest(sample)
+            fingerprint = chained(fingerprint, digest)
+            if number == known:
+                _check_same(fingerprint, seen, resume)
+            if number <= known:
+                continue
+            counted = counter.count(tap(sample), seen.tallies, origin=name)
+            # All tensors of a sample or none: the state can be saved at any moment.
+            with signals_wait():
+                seen.add(
+                    counted,
+                    digest=digest,
+                    fingerprint=fingerprint,
+                    keeps_earlier=snapshots.is_due(number),
+                )
+            keeper.save_if_due()
+            if progress is not None:
+                progress(number)
         if number < known:
-            continue
-        if number == known:
             _check_same(fingerprint, seen, resume)
-            continue
-        _count(tap, sample, seen.tallies, scratch, origin=name)
-        seen.samples, seen.fingerprint = number, fingerprint
-        seen.digests.append(digest)
-        if snapshots.is_due(number):
-            seen.keep_earlier()
-        if resume is not None and time.monotonic() - saved_s >= save_every_s:
-            seen.save(resume)
-            saved_s = time.monotonic()
-        if progress is not None:
-            progress(number)
-    if number < known:
-        _check_same(fingerprint, seen, resume)
-    if number == 0:
-        raise CalibrationError("there are no samples; give some of the data the model will see")
-    if resume is not None:
-        resume.unlink(missing_ok=True)
+        if number == 0:
+            raise CalibrationError("there are no samples; give some of the data the model will see")
     return _finished(seen)
+
+
+class _Keeper:
+    """Saves a pass now and then, and when it is stopped; a context."""
+
+    def __init__(self, path: Path | None, seen: Pass, *, every_s: float) -> None:
+        self._path, self._seen, self._every_s = path, seen, every_s
+        self._saved, self._saved_s = seen.samples, time.monotonic()
+
+    def save_if_due(self) -> None:
+        if self._path is not None and time.monotonic() - self._saved_s >= self._every_s:
+            self._save(self._path)
+
+    def _save(self, path: Path) -> None:
+        with signals_wait():
+            self._seen.save(path)
+        self._saved, self._saved_s = self._seen.samples, time.monotonic()
+
+    def __enter__(self) -> _Keeper:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._path is None:
+            return
+        if kind is None:
+            Pass.remove(self._path)
+        elif self._seen.samples > self._saved:
+            try:
+                self._save(self._path)
+            except OSError as failure:
+                # What stopped the pass has to be told, not this.
+                logger.warning("the state could not be saved: %s", failure)
 
 
 class _Snapshots:
@@ -136,7 +177,7 @@ class _Snapshots:
 def _begin(resume: Path | None, *, model: str, names: Sequence[str]) -> Pass:
     if resume is not None and resume.exists():
         return Pass.load(resume, model=model, names=names)
-    return Pass(model, tallies={name: Tally() for name in names})
+    return Pass(model, Tallies(names))
 
 
 def _check_same(fingerprint: str, seen: Pass, resume: Path | None) -> None:
@@ -147,33 +188,12 @@ def _check_same(fingerprint: str, seen: Pass, resume: Path | None) -> None:
         )
 
 
-def _count(
-    tap: Tap,
-    sample: Mapping[str, Array],
-    tallies: Mapping[str, Tally],
-    scratch: Scratch,
-    *,
-    origin: str,
-) -> None:
-    for name, activation in tap(sample):
-        tally = tallies.get(name)
-        if tally is None:
-            continue
-        try:
-            tally.add(activation, scratch)
-        except CalibrationError as error:
-            raise CalibrationError(
-                f"tensor {name!r} holds {error} on sample {origin}; the float model itself "
-                "fails there: check that sample and its preprocessing"
-            ) from error
-
-
 def _finished(seen: Pass) -> Collected:
     return Collected(
         samples=seen.samples,
         fingerprint=seen.fingerprint,
-        statistics={name: t.statistics() for name, t in seen.tallies.items() if t.count},
-        earlier={name: t.statistics() for name, t in seen.earlier.items() if t.count},
+        statistics=seen.tallies.statistics(),
+        earlier={} if seen.earlier is None else seen.earlier.statistics(),
         earlier_samples=seen.earlier_samples if seen.earlier_samples < seen.samples else 0,
         copies=len(seen.digests) - len(set(seen.digests)),
     )

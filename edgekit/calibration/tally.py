@@ -1,200 +1,193 @@
-"""Count every value of a tensor while samples stream by, in constant memory.
+"""What was seen of every tensor while samples stream by, in constant memory.
 
 The bins are all as wide as one power of two and lie on a grid through 0. A value that does
 not fit doubles the width, and pairs of bins become one. Scaling by a power of two is exact,
-so the counts are a function of the values alone: the order of the samples, a restart in
-between, or counting in two parts and merging them change no count.
+so the counts are a function of the values alone: the order of the samples or a restart in
+between change no count.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import CalibrationError
-from edgekit.graph import Array
 from edgekit.ranges import Histogram, Statistics
 
 SIDE = 2048
 """Bins on each side of 0; the larger side uses more than half of its own."""
 BINS = 2 * SIDE
-_SIDE_BITS = 11
+SIDE_BITS = 11
 # Below 2**-88 everything counts as 0: narrower bins would overflow float32 on scaling.
-_MIN_EXPONENT = -100
+MIN_EXPONENT = -100
 
-# A block is counted at once: OpenCV counts in float32, exact up to 2**24.
-_BLOCK = 1 << 20
-# It is scaled piece by piece, so that the pieces stay in the core's cache.
-_PIECE = 1 << 15
-# From this size on two lanes of bins cost less than they save.
-_LANES_FROM = 1 << 15
-
-
-class Scratch:
-    """Buffers that all tallies of one pass share."""
-
-    def __init__(self) -> None:
-        self.scaled = np.empty(_PIECE, np.float32)
-        self.indices = np.empty(_BLOCK, np.int16)
-        # Neighbours count in bins of their own: a run of zeros, as Relu leaves them, would
-        # wait for one counter at every element (1.4 against 0.95 ns, OpenCV 5.0).
-        self.lanes = np.tile(np.array([0, BINS], np.int16), _BLOCK // 2)
+ARRAYS = (
+    "count",
+    "samples",
+    "minimum",
+    "maximum",
+    "sum_minimum",
+    "sum_maximum",
+    "exponent",
+    "counts",
+)
+"""All that the tallies hold, by attribute."""
 
 
-class Tally:
-    """What was seen of one tensor so far.
+class Piece(NamedTuple):
+    """Some values of one tensor, counted.
 
-    Attributes:
-        count: Elements.
-        samples: Calls of ``add`` that had elements.
-        minimum, maximum: Over all elements.
-        sum_minimum, sum_maximum: Sums over the samples of each sample's own.
-        exponent: Bins are ``2 ** exponent`` wide.
-        counts: int64, shape (BINS,); bin ``i`` starts at ``(i - SIDE) * 2 ** exponent``.
+    Args:
+        row: The tensor's place.
+        first: Bin that ``counts`` starts at, 0 to BINS.
+        counts: int64, shape (bins,).
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.samples = 0
-        self.minimum, self.maximum = math.inf, -math.inf
-        self.sum_minimum = self.sum_maximum = 0.0
-        self.exponent = _MIN_EXPONENT
-        self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
+    row: int
+    first: int
+    counts: NDArray[np.int64]
 
-    def add(self, array: Array, scratch: Scratch) -> None:
-        """Count one sample's tensor.
 
-        Args:
-            array: Any float dtype and shape.
-            scratch: Buffers to work in.
+@dataclass(frozen=True)
+class Extents:
+    """How far tensors reach on one sample; arrays of shape (tensors,).
 
-        Raises:
-            CalibrationError: It holds NaN or infinity.
-        """
-        flat = array.reshape(-1)
-        if flat.dtype != np.float32:
-            flat = flat.astype(np.float32)
-        if not flat.size:
-            return
-        low, high = self._add_block(flat[:_BLOCK], scratch)
-        for start in range(_BLOCK, flat.size, _BLOCK):
-            block_low, block_high = self._add_block(flat[start : start + _BLOCK], scratch)
-            low, high = min(low, block_low), max(high, block_high)
-        self.count += flat.size
-        self.samples += 1
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        self.sum_minimum += low
-        self.sum_maximum += high
+    Args:
+        rows: Places of the tensors, each once; int64.
+        sizes: Elements of each, at least one.
+        lows: Smallest element of each; float64.
+        highs: Largest.
+        exponents: Bins of each are ``2 ** exponent`` wide, not narrower than those so far.
+    """
 
-    def merged(self, other: Tally) -> Tally:
-        """Return what one tally of both would have counted."""
-        result = self.copy()
-        result._widen(other.exponent)
-        shifted = other.copy()
-        shifted._widen(result.exponent)
-        result.counts += shifted.counts
-        result.count += other.count
-        result.samples += other.samples
-        result.minimum = min(self.minimum, other.minimum)
-        result.maximum = max(self.maximum, other.maximum)
-        result.sum_minimum += other.sum_minimum
-        result.sum_maximum += other.sum_maximum
-        return result
+    rows: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    lows: NDArray[np.float64]
+    highs: NDArray[np.float64]
+    exponents: NDArray[np.int64]
 
-    def copy(self) -> Tally:
+    @classmethod
+    def of(cls, tensors: Sequence[tuple[int, int, float, float, int]]) -> Extents:
+        """Return those of tensors one by one: row, size, low, high, exponent."""
+        # Every whole number here is exact in float64.
+        rows, sizes, lows, highs, exponents = np.array(tensors, np.float64).reshape(-1, 5).T
+        return cls(
+            rows.astype(np.int64), sizes.astype(np.int64), lows, highs, exponents.astype(np.int64)
+        )
+
+    def joined(self, other: Extents) -> Extents:
+        """Return both, one after the other."""
+        return Extents(
+            *(
+                np.concatenate([getattr(one, item.name) for one in (self, other)])
+                for item in fields(self)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one sample adds, complete before any of it is added.
+
+    Args:
+        extents: Of every tensor that has elements.
+        pieces: Values that are counted already.
+        places: The others, each as an index into the flat counts of all tensors.
+    """
+
+    extents: Extents
+    pieces: Sequence[Piece]
+    places: NDArray[np.int64]
+
+
+class Tallies:
+    """One row for each tensor.
+
+    Attributes:
+        names: Of the tensors.
+        count: Elements; int64, shape (tensors,), as all but ``counts``.
+        samples: Samples in which the tensor had elements.
+        minimum, maximum: Over all elements; float64.
+        sum_minimum, sum_maximum: Sums over the samples of each sample's own.
+        exponent: Bins are ``2 ** exponent`` wide.
+        counts: int64, shape (tensors, BINS); bin ``i`` starts at ``(i - SIDE) * 2 ** exponent``.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        size = len(self.names)
+        self.count = np.zeros(size, np.int64)
+        self.samples = np.zeros(size, np.int64)
+        self.minimum = np.full(size, math.inf)
+        self.maximum = np.full(size, -math.inf)
+        self.sum_minimum, self.sum_maximum = np.zeros(size), np.zeros(size)
+        self.exponent = np.full(size, MIN_EXPONENT, np.int64)
+        self.counts: NDArray[np.int64] = np.zeros((size, BINS), np.int64)
+
+    def add(self, seen: Seen) -> None:
+        """Add one sample."""
+        extents, rows = seen.extents, seen.extents.rows
+        wider = extents.exponents > self.exponent[rows]
+        for row, exponent in zip(rows[wider], extents.exponents[wider], strict=True):
+            self._widen(int(row), int(exponent))
+        for piece in seen.pieces:
+            counts = self.counts[piece.row, piece.first : piece.first + piece.counts.size]
+            np.add(counts, piece.counts, out=counts)
+        np.add.at(self.counts.reshape(-1), seen.places, 1)
+        self.count[rows] += extents.sizes
+        self.samples[rows] += 1
+        self.minimum[rows] = np.minimum(self.minimum[rows], extents.lows)
+        self.maximum[rows] = np.maximum(self.maximum[rows], extents.highs)
+        self.sum_minimum[rows] += extents.lows
+        self.sum_maximum[rows] += extents.highs
+
+    def copy(self) -> Tallies:
         """Return an independent copy."""
-        result = Tally()
-        result.__dict__.update(self.__dict__, counts=self.counts.copy())
+        result = Tallies(self.names)
+        for name in ARRAYS:
+            setattr(result, name, getattr(self, name).copy())
         return result
 
-    def statistics(self) -> Statistics:
-        """Return the figures, with the empty bins at both ends left out.
+    def statistics(self) -> dict[str, Statistics]:
+        """Return the figures by tensor name; a tensor without elements is left out."""
+        return {
+            name: self._statistics_of(row) for row, name in enumerate(self.names) if self.count[row]
+        }
 
-        Raises:
-            CalibrationError: No element was seen.
-        """
-        used = np.flatnonzero(self.counts)
-        if not used.size:
-            raise CalibrationError("no element was seen; give samples")
+    def _statistics_of(self, row: int) -> Statistics:
+        """Return one tensor's figures, with the empty bins at both ends left out."""
+        counts = self.counts[row]
+        used = np.flatnonzero(counts)
         first, last = int(used[0]), int(used[-1]) + 1
-        width = math.ldexp(1.0, self.exponent)
+        width = math.ldexp(1.0, int(self.exponent[row]))
         histogram = Histogram(
             low=(first - SIDE) * width,
             high=(last - SIDE) * width,
-            counts=tuple(self.counts[first:last].tolist()),
+            counts=tuple(counts[first:last].tolist()),
         )
+        samples = int(self.samples[row])
         return Statistics(
-            count=self.count,
-            minimum=self.minimum,
-            maximum=self.maximum,
-            mean_minimum=self.sum_minimum / self.samples,
-            mean_maximum=self.sum_maximum / self.samples,
+            count=int(self.count[row]),
+            minimum=float(self.minimum[row]),
+            maximum=float(self.maximum[row]),
+            mean_minimum=float(self.sum_minimum[row]) / samples,
+            mean_maximum=float(self.sum_maximum[row]) / samples,
             histogram=histogram,
         )
 
-    def _add_block(self, block: NDArray[np.float32], scratch: Scratch) -> tuple[float, float]:
-        low, high = float(block.min()), float(block.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise CalibrationError("NaN or infinity")
-        largest = max(-low, high)
-        # m < 2**k by frexp, so that k - 11 is the smallest exponent whose 2048 bins hold it.
-        self._widen(math.frexp(largest)[1] - _SIDE_BITS if largest else _MIN_EXPONENT)
-        scale = np.float32(math.ldexp(1.0, -self.exponent))
-        # Truncation is floor where nothing is negative.
-        base = 0 if low >= 0 else SIDE
-        indices = scratch.indices[: block.size]
-        for start in range(0, block.size, _PIECE):
-            piece = block[start : start + _PIECE]
-            scaled = np.multiply(piece, scale, out=scratch.scaled[: piece.size])
-            if base:
-                # Whole numbers of 13 bits: the sum is exact.
-                np.floor(scaled, out=scaled)
-                np.add(scaled, np.float32(base), out=scaled)
-            np.copyto(indices[start : start + piece.size], scaled, casting="unsafe")
-        first = math.floor(low * float(scale))
-        last = math.floor(high * float(scale)) + 1
-        counted = _count(indices, first + base, last + base, scratch)
-        self.counts[first + SIDE : last + SIDE] += counted
-        return low, high
-
-    def _widen(self, exponent: int) -> None:
-        """Merge bins until they are ``2 ** exponent`` wide; never narrows them."""
-        shift = exponent - self.exponent
-        if shift <= 0:
+    def _widen(self, row: int, exponent: int) -> None:
+        """Merge a tensor's bins until they are ``2 ** exponent`` wide."""
+        shift = exponent - int(self.exponent[row])
+        self.exponent[row] = exponent
+        if not self.count[row]:
             return
-        self.exponent = exponent
-        if self.count == 0 and not self.counts.any():
-            return
-        step = 1 << min(shift, _SIDE_BITS)
+        step = 1 << min(shift, SIDE_BITS)
         # (BINS,) -> (BINS / step, step): floor division keeps each side of 0 to itself.
-        merged = self.counts.reshape(-1, step).sum(axis=1)
+        merged = self.counts[row].reshape(-1, step).sum(axis=1)
         start = SIDE - SIDE // step
-        self.counts[:] = 0
-        self.counts[start : start + merged.size] = merged
-
-
-def _count(
-    indices: NDArray[np.int16], first: int, last: int, scratch: Scratch
-) -> NDArray[np.int64]:
-    """Return how often each of ``first..last-1`` is there; the indices may be changed."""
-    bins = last - first
-    if bins == 1:
-        return np.array([indices.size], np.int64)
-    if indices.size < _LANES_FROM:
-        return _histogram(indices, first, bins)
-    np.add(indices, scratch.lanes[: indices.size], out=indices)
-    found = _histogram(indices, first, bins + BINS)
-    counts: NDArray[np.int64] = found[:bins] + found[BINS:]
-    return counts
-
-
-def _histogram(indices: NDArray[np.int16], first: int, bins: int) -> NDArray[np.int64]:
-    picture: Any = indices.view(np.uint16).reshape(1, -1)
-    # Several times as fast as numpy.bincount, which first makes int64 of its argument.
-    found = cv2.calcHist([picture], [0], None, [bins], [first, first + bins])
-    counts: NDArray[np.int64] = found.reshape(-1).astype(np.int64)
-    return counts
+        self.counts[row] = 0
+        self.counts[row, start : start + merged.size] = merged
