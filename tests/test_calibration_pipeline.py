@@ -106,6 +106,42 @@ def test_a_mistyped_method_is_refused(model: Path, photos: Path) -> None:
         calibrate(model, photos, preprocess=STEPS, method="entrop")
 
 
+def test_a_model_that_is_quantized_already_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "qdq.onnx"
+    onnx.save(rounded_model(), path)
+
+    status = main(["calibrate", str(path), "-c", str(photos), "--preprocess", "stretch,rgb"])
+
+    told = capsys.readouterr().err
+    assert status == UsageError.exit_status
+    assert "qdq.onnx is quantized already (1 QuantizeLinear, 1 DequantizeLinear)" in told
+    assert "edgekit convert qdq.onnx takes its own scales" in told
+    assert not path.with_suffix(".ranges.json").exists()
+
+
+def test_a_model_of_integer_operators_is_refused(photos: Path, tmp_path: Path) -> None:
+    node = onnx.helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"])
+    cast = onnx.helper.make_node("Cast", ["q"], ["y"], to=onnx.TensorProto.FLOAT)
+    shape = [1, 3, 16, 16]
+    onnx.save(build([node, cast], inputs={"x": shape}, outputs={"y": shape}), tmp_path / "d.onnx")
+
+    with pytest.raises(UsageError, match=r"1 DynamicQuantizeLinear.*; give the float model"):
+        calibrate(tmp_path / "d.onnx", photos, preprocess=STEPS)
+
+
+def rounded_model() -> onnx.ModelProto:
+    """Return a model of one tensor rounded to 8 bits."""
+    shape = [1, 3, 16, 16]
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"s": np.float32(0.1), "z": np.int8(0)}
+    return build(nodes, inputs={"x": shape}, outputs={"y": shape}, constants=constants)
+
+
 def test_a_trained_detector_gets_ranges(tmp_path: Path) -> None:
     model = DATA / "model-face-mobileface-v2" / "mobileface_v2.onnx"
     if not model.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,18 @@ from edgekit.registry import pick
 
 _HASH_CHUNK = 1 << 20
 _NORMS_LOOKED_AT = 3
+# Source: ONNX operators of 8-bit models, as quantizers write them.
+_INTEGER_OPS = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ def calibrate(
         progress: Told the name of each stage.
 
     Raises:
-        UsageError: An option is mistyped, or there is no such data.
+        UsageError: An option is mistyped, there is no such data, or the model is quantized
+            already.
         CalibrationError: No sample can be read, or the model gives NaN on one.
         ModelError: The model cannot be read.
     """
@@ -82,6 +96,7 @@ def calibrate(
     tell, path = progress or ignore, Path(model)
     tell(f"load {path.name}")
     source = load_source(path, shapes=shapes or {})
+    _check_float(source, path)
     steps = _named(preprocess or {}, source.input_names)
     check_input_names(steps, source)
     opened = open_samples(samples, source.inputs, preprocess=steps, limit=limit)
@@ -197,6 +212,26 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_HASH_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _check_float(graph: Graph, path: Path) -> None:
+    """Refuse a model whose integers would be measured as if they were its float values."""
+    integers = Counter(
+        node.op_type for node in graph.nodes if not node.domain and node.op_type in _INTEGER_OPS
+    )
+    if not integers:
+        return
+    found = ", ".join(f"{count} {name}" for name, count in integers.items())
+    is_taken = set(integers) <= {"QuantizeLinear", "DequantizeLinear"}
+    advice = (
+        f"edgekit convert {path.name} takes its own scales as they are, without calibration; or "
+        if is_taken
+        else ""
+    )
+    raise UsageError(
+        f"{path.name} is quantized already ({found}): there are no float ranges to measure; "
+        f"{advice}give the float model that it was made from"
+    )
 
 
 def _named(preprocess: Mapping[str, Preprocess], inputs: Iterable[str]) -> dict[str, Preprocess]:
