@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from edgekit.tensor import TensorSpec
 
-FORMATS = ("onnx", "openvino", "tflite", "tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "w8a16", "w8a32", "w8")
+FORMATS = ("onnx", "openvino", "tflite", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp32", "fp16", "int8", "w8a16", "w8a32", "w8", "w4")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ class Quantization:
         scale: One per tensor, or one per slice along ``axis``; each > 0.
         zero_point: As many as scales.
         axis: Axis of the stored tensor along which the scales run; None per tensor.
+        block: Of a matrix, how many elements along its other axis share a scale; the scales
+            of one slice stand together then. None where a slice has one scale.
 
     Source: ONNX operator QuantizeLinear-19; LiteRT 8-bit quantization specification.
     """
@@ -22,6 +24,7 @@ class Quantization:
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
+    block: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.zero_point) or not self.scale:
@@ -33,6 +36,8 @@ class Quantization:
             raise ValueError(f"scales {self.scale} are not all finite and > 0")
         if self.axis is None and len(self.scale) != 1:
             raise ValueError(f"{len(self.scale)} scales without an axis; give the axis")
+        if self.block is not None and (self.axis is None or self.block < 1):
+            raise ValueError(f"blocks of {self.block} along axis {self.axis}; both are needed")
 
     @property
     def is_per_channel(self) -> bool:
@@ -49,14 +54,17 @@ class Quantization:
         data: dict[str, Any] = {"scale": list(self.scale), "zero_point": list(self.zero_point)}
         if self.axis is not None:
             data["axis"] = self.axis
+        if self.block is not None:
+            data["block"] = self.block
         return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Quantization:
         """Read what ``to_json`` wrote."""
-        axis = data.get("axis")
+        axis, block = data.get("axis"), data.get("block")
         return cls(
             scale=tuple(float(scale) for scale in data["scale"]),
             zero_point=tuple(int(point) for point in data["zero_point"]),
             axis=None if axis is None else int(axis),
+            block=None if block is None else int(block),
         )

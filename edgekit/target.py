@@ -16,7 +16,8 @@ class Target:
         name: As the user spells it.
         format: Format of the artifact, one of ``artifact.FORMATS``.
         precision: How weights are stored: ``"fp32"`` or ``"fp16"``; or how the model is
-            quantized: ``"int8"``, ``"w8"`` (weights only), ``"w8a32"`` (and the products).
+            quantized: ``"int8"``, ``"w8"`` (weights only), ``"w8a32"`` (and the products),
+            ``"w8a16"`` (int16 activations), ``"w4"`` (4-bit weights of products).
         precisions: Those that the format can honour.
         summary: One line for help texts.
     """
@@ -42,13 +43,15 @@ class Target:
 
 
 _INT8 = ("fp32", "fp16", "int8")
-_OPENVINO = (*_INT8, "w8")
-_TFLITE = (*_INT8, "w8", "w8a32")
+_OPENVINO = (*_INT8, "w8", "w4")
+_TFLITE = (*_INT8, "w8", "w8a32", "w4")
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("onnx", "onnx", precisions=("fp32", "int8", "w8"), summary="ONNX Runtime, any CPU"),
+        Target(
+            "onnx", "onnx", precisions=("fp32", "int8", "w8", "w4"), summary="ONNX Runtime, any CPU"
+        ),
         Target(
             "openvino", "openvino", precisions=_OPENVINO, summary="OpenVINO IR, Intel CPU and GPU"
         ),
@@ -63,6 +66,12 @@ TARGETS: dict[str, Target] = {
             "tensorrt",
             precisions=_INT8,
             summary="ONNX and recipe for TensorRT 8.5 to 11, Jetson",
+        ),
+        Target(
+            "tensorrt-rtx",
+            "tensorrt-rtx",
+            precisions=_INT8,
+            summary="TensorRT-RTX engine for desktop RTX GPUs, compiled here",
         ),
         Target(
             "intel-cpu", "openvino", precisions=_OPENVINO, summary="OpenVINO IR for an Intel CPU"

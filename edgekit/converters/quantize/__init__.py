@@ -15,11 +15,13 @@ from collections.abc import Collection
 
 from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.equalize import equalize
+from edgekit.converters.quantize.four_bits import check_products
 from edgekit.converters.quantize.groups import Plan, make_plan
 from edgekit.converters.quantize.limits import refused_by
 from edgekit.converters.quantize.prepare import prepare_for_integers
 from edgekit.converters.quantize.qdq import to_qdq
 from edgekit.converters.quantize.rounding import round_weights
+from edgekit.converters.quantize.saturate import without_saturated
 from edgekit.converters.quantize.scheme import SCHEMES, Scheme, pick_scheme
 from edgekit.converters.quantize.table import make_table
 from edgekit.errors import UsageError
@@ -55,8 +57,10 @@ def quantize(
         keep_float: Names of nodes that stay float.
 
     Raises:
-        UsageError: ``keep_float`` names a node that is not there.
+        UsageError: ``keep_float`` names a node that is not there, or the scheme stores 4-bit
+            weights and the model has none for it.
     """
+    check_products(graph, scheme)
     plan = plan_quantization(graph, ranges, scheme, keep_float=keep_float)
     return QuantizedGraph(
         graph=graph,
@@ -80,7 +84,7 @@ def plan_quantization(
             raise UsageError(unknown_name(name, tuple(names), kind="node"))
     return make_plan(
         graph,
-        ranges.ranges,
+        without_saturated(graph, ranges.ranges),
         keep_float=keep_float,
         weights_only=scheme.is_weight_only,
         refused=refused_by(graph, scheme),

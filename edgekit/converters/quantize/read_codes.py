@@ -64,7 +64,7 @@ def integers_by(node: Node, value: Array, code: Code) -> Array:
 
     Source: ONNX operator QuantizeLinear-19: saturate(round_half_to_even(x / scale) + zero_point).
     """
-    scale, point = spread(code, value.ndim)
+    scale, point = spread(code, value.shape)
     if code.dtype is not DType.INT8:
         raise refusal(node, f"it makes {code.dtype.value} of a constant; int8 is needed")
     return np.clip(np.rint(value.astype(np.float64) / scale) + point, -128, 127).astype(np.int8)

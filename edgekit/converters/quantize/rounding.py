@@ -105,7 +105,7 @@ def _best(layer: Layer, code: Code, hessian: Floats) -> Array:
     """Return weights on the grid: those with the smaller error of the layer's output."""
     nearest = layer.matrix(to_reals(to_integers(layer.weight, code), code)).astype(np.float64)
     weight = layer.matrix().astype(np.float64)
-    scale = layer.matrix(np.broadcast_to(spread(code, layer.weight.ndim)[0], layer.weight.shape))
+    scale = layer.matrix(np.broadcast_to(spread(code, layer.weight.shape)[0], layer.weight.shape))
     chosen = _rounded(weight, scale, hessian, integer_limits(code))
     before, after = (_loss(weight - item, hessian) for item in (nearest, chosen))
     logger.info("%s: output error %.3g, %.3g before", layer.node.name, after, before)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from edgekit.converters.quantize.four_bits import has_four_bits
 from edgekit.converters.quantize.groups import Plan
 from edgekit.converters.quantize.operators import (
     Role,
@@ -57,7 +59,7 @@ def make_table(graph: Graph, plan: Plan, scheme: Scheme) -> dict[str, Code]:
             chosen = plan.range_of(name)
             if chosen is not None:
                 codes[name] = activation_code(chosen, scheme, symmetric=plan.is_symmetric(name))
-    codes |= _weight_codes(graph, plan, codes)
+    codes |= _weight_codes(graph, plan, codes, scheme)
     return codes
 
 
@@ -70,7 +72,9 @@ def _coded_tensors(graph: Graph, plan: Plan) -> Iterator[str]:
                     yield name
 
 
-def _weight_codes(graph: Graph, plan: Plan, codes: dict[str, Code]) -> dict[str, Code]:
+def _weight_codes(
+    graph: Graph, plan: Plan, codes: dict[str, Code], scheme: Scheme
+) -> dict[str, Code]:
     found: dict[str, Code] = {}
     for node in graph.nodes:
         if plan.roles.get(node.name) is not Role.LAYER:
@@ -87,6 +91,8 @@ def _weight_codes(graph: Graph, plan: Plan, codes: dict[str, Code]) -> dict[str,
             weight,
             axis,
             bias=_bias(node, graph),
+            bits=4 if axis is not None and has_four_bits(node, graph, scheme) else 8,
+            block=scheme.block,
             input_scale=None if source is None else source.quantization.scale[0],
         )
         found[name] = _wider(found[name], code) if name in found else code
@@ -106,10 +112,10 @@ def _bias(node: Node, graph: Graph) -> Array | None:
 def _wider(first: Code, second: Code) -> Code:
     """Return the code that covers both, for weights that two layers share."""
     one, two = first.quantization, second.quantization
-    if one.axis != two.axis:
+    if one.axis != two.axis or first.dtype is not second.dtype:
         return second
     scale = tuple(max(pair) for pair in zip(one.scale, two.scale, strict=True))
-    return Code(first.dtype, Quantization(scale, one.zero_point, one.axis))
+    return Code(first.dtype, replace(one, scale=scale))
 
 
 def _stored(scale: float) -> float:

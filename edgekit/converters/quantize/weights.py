@@ -14,6 +14,7 @@ from edgekit.quantized import Code
 from edgekit.tensor import DType
 
 WEIGHT_MAX = 127
+FOUR_BIT_MAX = 7
 MAX_BIAS = 2.0**30
 """Largest |bias| in steps of input scale x weight scale: half of int32, room for the sum."""
 
@@ -24,6 +25,8 @@ def weight_code(
     *,
     bias: Array | None = None,
     input_scale: float | None = None,
+    bits: int = 8,
+    block: int | None = None,
 ) -> Code:
     """Return the code of a layer's weights: scale = max|w| / 127 per channel.
 
@@ -35,7 +38,11 @@ def weight_code(
         axis: Axis of the output channels; None for one scale for all.
         bias: float32 of shape (channels,), as the layer adds it.
         input_scale: Scale of the layer's input.
+        bits: 8, or 4: then of a matrix, scale = max|w| / 7.
+        block: Rows of a 4-bit matrix that share a scale, a divisor of them; None for all.
     """
+    if bits == 4:
+        return _four_bits(weight, 1 if axis is None else axis, block)
     largest = np.abs(weight).max(initial=0.0)
     if axis is None:
         peaks = np.asarray([largest], np.float64)
@@ -58,6 +65,18 @@ def weight_code(
     )
 
 
+def _four_bits(weight: Array, axis: int, block: int | None) -> Code:
+    """Return the int4 code of a matrix, its output channels along ``axis``."""
+    columns = weight if axis == 0 else weight.T  # (channels, depth)
+    size = block or columns.shape[1]
+    parts = columns.reshape(columns.shape[0], columns.shape[1] // size, size)
+    peaks = np.abs(parts).max(axis=2).astype(np.float64)
+    peaks[peaks == 0] = peaks.max(initial=0.0) or 1.0
+    stored = np.maximum((peaks / FOUR_BIT_MAX).astype(np.float32), np.float32(1e-30)).reshape(-1)
+    scale = tuple(float(item) for item in stored)
+    return Code(DType.INT4, Quantization(scale, (0,) * len(scale), axis, block))
+
+
 def to_integers(value: Array, code: Code) -> Array:
     """Return the integers of a constant, half away from none: ties go to even.
 
@@ -65,7 +84,7 @@ def to_integers(value: Array, code: Code) -> Array:
 
     Source: ONNX operator QuantizeLinear-19.
     """
-    scale, zero_point = spread(code, value.ndim)
+    scale, zero_point = spread(code, value.shape)
     low, high = integer_limits(code)
     steps = np.rint(value.astype(np.float64) / scale) + zero_point
     return np.clip(steps, low, high).astype(code.dtype.to_numpy())
@@ -73,25 +92,35 @@ def to_integers(value: Array, code: Code) -> Array:
 
 def to_reals(integers: Array, code: Code) -> Array:
     """Return the float32 values that integers stand for."""
-    scale, zero_point = spread(code, integers.ndim)
+    scale, zero_point = spread(code, integers.shape)
     return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
 
 def integer_limits(code: Code) -> tuple[int, int]:
     """Return the smallest and largest integer of a code."""
+    if code.dtype is DType.INT4:
+        return -FOUR_BIT_MAX, FOUR_BIT_MAX
     info = np.iinfo(code.dtype.to_numpy())
     if code.quantization.is_symmetric and code.dtype in (DType.INT8, DType.INT16):
         return -int(info.max), int(info.max)
     return int(info.min), int(info.max)
 
 
-def spread(code: Code, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and zero point shaped to broadcast against a tensor of that rank."""
+def spread(code: Code, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and zero point shaped to broadcast against a tensor of that shape."""
     quantization = code.quantization
     scale = np.asarray(quantization.scale, np.float64)
     zero_point = np.asarray(quantization.zero_point, np.float64)
-    if quantization.axis is None:
+    axis = quantization.axis
+    if axis is None:
         return scale.reshape(()), zero_point.reshape(())
-    shape = [1] * rank
-    shape[quantization.axis] = scale.size
-    return scale.reshape(shape), zero_point.reshape(shape)
+    if quantization.block is not None:
+        # (channels x blocks,) -> (channels, depth), or turned where channels are the columns
+        scale, zero_point = (
+            np.repeat(item.reshape(shape[axis], -1), quantization.block, axis=1)
+            for item in (scale, zero_point)
+        )
+        return (scale, zero_point) if axis == 0 else (scale.T, zero_point.T)
+    sizes = [1] * len(shape)
+    sizes[axis] = scale.size
+    return scale.reshape(sizes), zero_point.reshape(sizes)

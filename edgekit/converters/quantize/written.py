@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.converters.quantize.four_bits import pack_products
 from edgekit.converters.quantize.qdq import to_qdq
 from edgekit.converters.quantize.scheme import SCHEMES, pick_scheme
 from edgekit.errors import UsageError
@@ -21,7 +22,7 @@ def written_graph(source: Graph | QuantizedGraph, target: Target) -> Graph:
         UsageError: The precision needs a table that is not there, or the other way round.
     """
     if isinstance(source, QuantizedGraph):
-        return to_qdq(source, pick_scheme(target.format, target.precision))
+        return to_qdq(pack_products(source), pick_scheme(target.format, target.precision))
     if f"{target.format}-{target.precision}" in SCHEMES:
         raise UsageError(
             f"target {target.name!r} in {target.precision} needs calibrated ranges; "
