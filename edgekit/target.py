@@ -44,7 +44,7 @@ class Target:
 
 _INT8 = ("fp32", "fp16", "int8")
 _OPENVINO = (*_INT8, "w8", "w4")
-_TFLITE = (*_INT8, "w8", "w8a32", "w4")
+_TFLITE = (*_INT8, "w8", "w8a32", "w8a16", "w4")
 
 TARGETS: dict[str, Target] = {
     target.name: target

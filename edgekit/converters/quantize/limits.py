@@ -1,4 +1,4 @@
-"""Layers that a target computes faster in float than in integers."""
+"""Operators that a target computes better in float than in integers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from edgekit.converters.quantize.operators import weight_of
 from edgekit.converters.quantize.scheme import Scheme
 from edgekit.graph import Graph, Node
+from edgekit.tensor import DType
 
 MIN_TENSORRT_GEMM = 16
 """Below it in depth or width TensorRT's integer product does not pay.
@@ -14,9 +15,18 @@ MIN_TENSORRT_GEMM = 16
 Source: NVIDIA Model Optimizer, ONNX quantization, exclusion of small GEMM and of GEMV.
 """
 
+NO_INT16 = frozenset({"DepthToSpace", "Elu", "Gelu", "HardSwish", "PRelu", "SpaceToDepth"})
+"""Operators without a 16x8 kernel in LiteRT 2.3, or with one that is wrong (each was run)."""
+
 
 def refused_by(graph: Graph, scheme: Scheme) -> dict[str, str]:
     """Return, by node name, why the scheme's target does better with it in float."""
+    if scheme.activations is DType.INT16:
+        return {
+            node.name: f"LiteRT has no int16 kernel of {node.op_type} that is exact"
+            for node in graph.nodes
+            if node.op_type in NO_INT16
+        }
     if scheme.format != "tensorrt":
         return {}
     found: dict[str, str] = {}

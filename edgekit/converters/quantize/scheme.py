@@ -84,7 +84,10 @@ SCHEMES: dict[str, Scheme] = {
             "tensorrt", "int8", DType.INT8, "inputs", symmetric=True, float_weights=True, opset=17,
             summary="symmetric int8 at the inputs of layers",
         ),
-        Scheme("tflite", "w8a16", DType.INT16, symmetric=True, summary="int16 activations"),
+        Scheme(
+            "tflite", "w8a16", DType.INT16, symmetric=True, codes_layers=True,
+            summary="int16 activations, int8 weights",
+        ),
         Scheme("tflite", "w8", None, summary="int8 weights, float compute"),
         Scheme("tflite", "w8a32", None, summary="int8 weights, hybrid kernels, float activations"),
         Scheme("onnx", "w8", None, "weights", summary="int8 weights in the file, float compute"),

@@ -11,7 +11,8 @@ left. An operator that no builtin kernel can compute is refused by name.
     fuse.py       fused activations and biases, float16 storage
     focus.py      slices side by side as one SPACE_TO_DEPTH
     integer.py    int8 kernels from a table of codes (docs/tflite-int8.md)
-    weights_only.py  int8 weights under float activations
+    weights_only.py  int8 and int4 weights under float activations
+    wide.py       int16 activations
     model.py writer.py schema.py   the flatbuffer
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from edgekit.converters.emitters.tflite.patterns import fuse_patterns
 from edgekit.converters.emitters.tflite.share import share
 from edgekit.converters.emitters.tflite.value import Value
 from edgekit.converters.emitters.tflite.weights_only import PRECISIONS, store_weights
+from edgekit.converters.emitters.tflite.wide import to_wide
 from edgekit.errors import ModelError, ShapeError, UnsupportedOperatorError
 from edgekit.graph import AttributeType, Graph, Node
 from edgekit.quantization import Quantization
@@ -84,7 +86,8 @@ def lower(
         source: A float graph, or one with a table of codes, which becomes int8 kernels.
         precision: How the weights of a float graph are stored, ``"fp32"`` or ``"fp16"``;
             ``"w8"`` and ``"w8a32"`` store int8 ones, by the table's codes where it has them.
-        io_dtype: What float inputs and outputs of an int8 model become: FLOAT32, INT8, UINT8.
+        io_dtype: What float inputs and outputs of an int8 model become: FLOAT32, INT8, UINT8;
+            with int16 codes they stay float.
     """
     graph = source.graph if isinstance(source, QuantizedGraph) else source
     check_infinities(graph)
@@ -136,19 +139,20 @@ def _in_integers(
 ) -> list[Operator]:
     """Return int8 operators; the inputs and outputs of ``borders`` become the new tensors."""
     inputs, outputs = borders
+    is_wide = any(code.dtype is DType.INT16 for code in source.codes.values())
     held = low.held_tensors()
     codes = {id(held[name]): signed(code) for name, code in source.codes.items() if name in held}
     for name, value in outputs.items():
         if name in source.codes:
             codes.setdefault(id(value.tensor), signed(source.codes[name]))
-    result = to_integers(
+    convert = to_wide if is_wide else partial(to_integers, io_dtype=io_dtype)
+    result = convert(
         operators,
         [value.tensor for value in inputs.values()],
         [value.tensor for value in outputs.values()],
         codes=codes,
         weight_codes=_weight_codes(low, source),
         float_sources=source.float_nodes,
-        io_dtype=io_dtype,
     )
     for values, tensors in ((inputs, result.inputs), (outputs, result.outputs)):
         for name, tensor in zip(list(values), tensors, strict=True):
