@@ -1,0 +1,308 @@
+"""The CUDA layer: the ctypes provider on a simulated CUDA, and the real library without a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import inspect
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_simulation import simulated_cuda
+
+from edgekit.errors import CudaError, InputError, RuntimeUnavailableError, UsageError
+from edgekit.runtimes.cuda import PROVIDERS, open_cuda
+from edgekit.runtimes.cuda.base import Cuda
+from edgekit.runtimes.cuda.cudart import CudartCuda
+from edgekit.runtimes.cuda.exchange import CPU, DeviceTensor, as_device_tensor
+from edgekit.tensor import DType
+
+REAL = Path("/usr/local/cuda/lib64/libcudart.so")
+
+
+def _write(address: int, array: np.ndarray) -> None:  # type: ignore[type-arg]
+    ctypes.memmove(address, array.ctypes.data, array.nbytes)
+
+
+def _read(address: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:  # type: ignore[type-arg]
+    made = np.empty(shape, dtype)
+    ctypes.memmove(made.ctypes.data, address, made.nbytes)
+    return made
+
+
+def test_a_copy_goes_to_the_device_and_back() -> None:
+    cuda = simulated_cuda()
+    values = np.arange(12, dtype=np.float32)
+    host, device = cuda.host_alloc(48), cuda.malloc(48)
+    stream = cuda.stream_create()
+    _write(host, values)
+    cuda.copy(device, host, 48, stream)
+    back = cuda.host_alloc(48)
+    cuda.copy(back, device, 48, stream)
+    cuda.stream_synchronize(stream)
+
+    assert np.array_equal(_read(back, (12,), "float32"), values)
+    for address in (host, back):
+        cuda.host_free(address)
+    cuda.free(device)
+    cuda.stream_destroy(stream)
+    assert not any(cuda.alive().values())
+
+
+def test_mapped_memory_has_an_address_for_the_device() -> None:
+    cuda = simulated_cuda()
+    host = cuda.host_alloc(16, mapped=True)
+
+    assert cuda.device_pointer(host) == host
+    cuda.host_free(host)
+
+
+def test_a_graph_does_again_what_was_captured() -> None:
+    cuda = simulated_cuda()
+    stream, source, target = cuda.stream_create(), cuda.malloc(4), cuda.malloc(4)
+    cuda.graph_begin(stream)
+    cuda.copy(target, source, 4, stream)
+    graph = cuda.graph_end(stream)
+
+    for value in (7, 11):
+        _write(source, np.array([value], np.int32))
+        cuda.graph_launch(graph, stream)
+        cuda.stream_synchronize(stream)
+        assert _read(target, (1,), "int32")[0] == value
+    cuda.graph_destroy(graph)
+    for address in (source, target):
+        cuda.free(address)
+    cuda.stream_destroy(stream)
+    assert not any(cuda.alive().values())
+
+
+def test_events_take_the_time() -> None:
+    cuda = simulated_cuda()
+    stream, start, stop = cuda.stream_create(), cuda.event_create(), cuda.event_create()
+    cuda.event_record(start, stream)
+    cuda.event_record(stop, stream)
+    cuda.event_synchronize(stop)
+
+    assert cuda.event_elapsed_ms(start, stop) == 1.5
+    for event in (start, stop):
+        cuda.event_destroy(event)
+    cuda.stream_destroy(stream)
+    assert not any(cuda.alive().values())
+
+
+def test_properties_are_read_one_by_one() -> None:
+    cuda = simulated_cuda()
+    cuda.be(is_integrated=True)
+    found = cuda.properties()
+
+    assert (found.name, found.compute, found.sm_count) == ("Simulated GPU", (8, 7), 8)
+    assert found.is_integrated and found.can_map_host
+    assert cuda.runtime_version() == (12, 6)
+    assert found.total_bytes == 1 << 30
+
+
+def test_a_failure_names_the_function_and_cudas_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CUDA_FAIL", "cudaMalloc:2")
+
+    with pytest.raises(CudaError, match=r"cudaMalloc failed: out of memory \(CUDA error 2\)"):
+        simulated_cuda().malloc(64)
+
+
+def test_no_gpu_is_a_count_of_0_and_no_error() -> None:
+    cuda = simulated_cuda()
+    cuda.be(devices=0)
+
+    assert cuda.device_count() == 0
+    with pytest.raises(CudaError, match="no CUDA-capable device"):
+        cuda.use(0)
+
+
+def test_the_real_library_says_without_a_driver_that_there_is_no_gpu() -> None:
+    try:
+        cuda = CudartCuda()
+    except RuntimeUnavailableError as error:
+        pytest.skip(str(error))
+    if cuda.device_count():
+        pytest.skip("there is a GPU here")
+
+    assert cuda.runtime_version() >= (11, 4)
+    with pytest.raises(CudaError, match="cudaMalloc failed"):
+        cuda.malloc(64)
+
+
+def test_a_library_that_is_no_cuda_is_refused() -> None:
+    libc = Path(next(iter(Path("/").glob("lib*/**/libc.so.6")), Path("libc.so.6")))
+
+    with pytest.raises(RuntimeUnavailableError, match="lacks a function of CUDA"):
+        CudartCuda(libc)
+
+
+def test_a_library_that_is_not_there_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgekit\[cuda\]'"):
+        CudartCuda(tmp_path / "libcudart.so")
+
+
+def test_nvidias_package_has_all_that_the_provider_calls() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    import re
+
+    import edgekit.runtimes.cuda.bindings as ours
+
+    names = set(re.findall(r"cudart\.(cuda\w+)", inspect.getsource(ours)))
+    assert len(names) > 25
+    assert [name for name in names if not hasattr(runtime, name)] == []
+
+
+def test_nvidias_package_counts_no_gpu_without_a_driver() -> None:
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    try:
+        cuda = open_cuda("cuda.bindings")
+    except RuntimeUnavailableError as error:
+        pytest.skip(str(error))
+
+    assert cuda.device_count() >= 0
+    if not cuda.device_count():
+        with pytest.raises(CudaError, match="cudaMalloc failed"):
+            cuda.malloc(64)
+
+
+# Names of PyCUDA 2026.1's driver module that the provider calls, from its source
+# (src/wrapper/wrap_cudadrv.cpp and pycuda/driver.py).
+PYCUDA_DRIVER = {
+    *("init", "Error", "get_version", "get_driver_version", "Device", "device_attribute"),
+    *("mem_get_info", "mem_alloc", "host_alloc_flags", "pagelocked_empty", "memcpy_dtod_async"),
+    *("Stream", "Event"),
+}
+
+
+def test_pycuda_is_called_by_names_that_it_has() -> None:
+    import re
+
+    source = (Path(inspect.getfile(Cuda)).parent / "pycuda.py").read_text()
+
+    assert set(re.findall(r"driver\.(\w+)", source)) <= PYCUDA_DRIVER
+
+
+@pytest.mark.parametrize("name", ["cudart", "cuda.bindings", "pycuda"])
+def test_every_provider_gives_the_whole_interface(name: str) -> None:
+    if PROVIDERS[name].missing():
+        pytest.skip(f"{name} is not installed here")
+    try:
+        found = PROVIDERS[name].load()
+    except ImportError as error:  # PyCUDA without a driver
+        pytest.skip(str(error))
+
+    assert not getattr(found, "__abstractmethods__", None)
+
+
+def test_an_unknown_way_is_refused_with_the_closest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'pycuda'"):
+        open_cuda("pycudda")
+
+
+def _tensor(values: np.ndarray) -> DeviceTensor:  # type: ignore[type-arg]
+    cuda = simulated_cuda()
+    made = DeviceTensor.allocate(cuda, values.shape, DType.from_numpy(values.dtype), device=0)
+    _write(made.address, values)
+    return made
+
+
+class _Torchlike:
+    """Another library's tensor: the CUDA array interface alone."""
+
+    def __init__(self, tensor: DeviceTensor, strides: tuple[int, ...] | None = None) -> None:
+        self.__cuda_array_interface__ = {**tensor.__cuda_array_interface__, "strides": strides}
+
+
+class _Dlpacklike:
+    """DLPack alone; on the CPU for numpy, which reads no other."""
+
+    def __init__(self, tensor: DeviceTensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **named: object) -> object:
+        return self._tensor.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._tensor.__dlpack_device__()
+
+
+VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def test_memory_of_a_tensor_goes_with_it() -> None:
+    cuda = simulated_cuda()
+    before = cuda.alive()["memory"]
+    tensor = DeviceTensor.allocate(cuda, (2, 3), DType.FLOAT16, device=0)
+
+    assert cuda.alive()["memory"] == before + 1
+    assert tensor.nbytes == 12
+    del tensor
+    gc.collect()
+    assert cuda.alive()["memory"] == before
+
+
+def test_the_array_interface_is_read_and_written() -> None:
+    tensor = _tensor(VALUES)
+
+    taken = as_device_tensor(_Torchlike(tensor))
+
+    assert taken is not None
+    assert (taken.address, taken.shape, taken.dtype) == (tensor.address, (2, 3, 4), DType.FLOAT32)
+
+
+def test_dlpack_goes_both_ways_and_is_given_back_once() -> None:
+    cuda = simulated_cuda()
+    before = cuda.alive()["memory"]
+    tensor = DeviceTensor.allocate(cuda, (2, 3, 4), DType.FLOAT32, device=0)
+    taken = as_device_tensor(_Dlpacklike(tensor))
+
+    assert taken is not None
+    assert (taken.address, taken.shape, taken.dtype) == (tensor.address, (2, 3, 4), DType.FLOAT32)
+    del tensor
+    gc.collect()
+    assert cuda.alive()["memory"] == before + 1  # the capsule's taker still holds it
+    del taken
+    gc.collect()
+    assert cuda.alive()["memory"] == before
+
+
+def test_a_capsule_that_nobody_takes_frees_what_is_in_it() -> None:
+    cuda = simulated_cuda()
+    before = cuda.alive()["memory"]
+    capsule = DeviceTensor.allocate(cuda, (4,), DType.INT8, device=0).__dlpack__()
+
+    assert cuda.alive()["memory"] == before + 1
+    del capsule
+    gc.collect()
+    assert cuda.alive()["memory"] == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8", "int64", "bool"])
+def test_numpy_reads_our_capsules(dtype: str) -> None:
+    """The oracle of the structure's layout; numpy reads memory of the CPU only."""
+    values = (VALUES % 2).astype(dtype)
+    tensor = DeviceTensor(values.ctypes.data, values.shape, DType(dtype), owner=values, kind=CPU)
+
+    assert np.array_equal(np.from_dlpack(_Dlpacklike(tensor)), values)
+
+
+def test_numpys_capsules_are_in_host_memory_and_not_taken() -> None:
+    assert as_device_tensor(VALUES) is None
+    assert as_device_tensor("text") is None
+
+
+def test_a_strided_tensor_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"not C-contiguous.*copy it first"):
+        as_device_tensor(_Torchlike(_tensor(VALUES), strides=(4, 8, 24)))
+
+
+def test_importing_the_layer_loads_no_vendor_library() -> None:
+    import subprocess
+
+    code = "import sys, edgekit.runtimes.cuda; print('cuda' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "False"]
