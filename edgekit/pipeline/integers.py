@@ -32,6 +32,10 @@ from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
 _GOLDENS = 2
+UNPROMISED = (
+    "only weights were quantized, which needs no data; nothing is promised about the loss: "
+    "give --validation, with --max-drop or --metric, to have it measured"
+)
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,12 @@ def build_integers(
     for name in terms.keep_float:
         if name not in nodes:
             raise UsageError(unknown_name(name, nodes, kind="node"))
+    weights_only = all(map(_is_weight_only, targets))
+    is_promised = verify and not (weights_only and terms.asks_nothing)
+    if verify and not is_promised:
+        notes += (UNPROMISED,)
     # Before the pass, which takes long: what is wrong with them is wrong already.
-    yard = open_yard(graph, terms, preprocess=preprocess, labels=labels) if verify else None
+    yard = open_yard(graph, terms, preprocess=preprocess, labels=labels) if is_promised else None
     known = calibrated(
         model,
         source,
@@ -116,7 +124,7 @@ def build_integers(
         terms,
         preprocess=preprocess,
         classes=len(labels) or None,
-        weights_only=all(map(_is_weight_only, targets)),
+        weights_only=weights_only,
         resume=output.with_name(f"{output.name}.calibration") if terms.resume else None,
         progress=progress,
     )

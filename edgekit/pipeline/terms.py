@@ -51,3 +51,9 @@ class Terms:
     keep_float: tuple[str, ...] = ()
     resume: bool = False
     advise: bool = True
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether the caller gives nothing to measure on and no promise of their own."""
+        given = (self.calibration, self.ranges, self.validation, self.metric)
+        return not any(item is not None for item in given) and self.promise is DEFAULT_PROMISE
