@@ -106,11 +106,14 @@ def _best(
         raise ValueError("one end has to be searched")
     starts = candidates if lows is not None else np.full_like(candidates, low)
     stops = candidates if highs is not None else np.full_like(candidates, high)
-    divergence = _divergence(bins.counts, sums, starts, stops)
-    if not np.isfinite(divergence).any():
+    inside = sums.counts[stops] - sums.counts[starts]
+    served = np.flatnonzero(inside >= _LEAST_INSIDE * sums.counts[-1])
+    if not served.size:
         # The other end already leaves too much outside; widest is best.
         return int(candidates[0 if lows is not None else -1])
-    return int(candidates[np.argmin(divergence)])
+    divergence = _divergence(bins.counts, sums, starts[served], stops[served])
+    # Of equals, argmin takes the first: the narrowest, as TensorRT does.
+    return int(candidates[served[np.argmin(divergence)]])
 
 
 def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) -> Vector:
@@ -124,8 +127,7 @@ def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) ->
     # (candidates, levels + 1)
     steps = np.arange(LEVELS + 1) / LEVELS
     edges = (starts[:, None] + np.rint((stops - starts)[:, None] * steps)).astype(np.int64)
-    raw = np.diff(sums.counts[edges], axis=1)
-    filled = np.diff(sums.filled[edges], axis=1)
+    raw, filled = _between(sums.counts, edges), _between(sums.filled, edges)
     mass = raw.copy()
     mass[:, 0] += below
     mass[:, -1] += above
@@ -135,13 +137,21 @@ def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) ->
     own = sums.entropy[stops] - sums.entropy[starts]
     own += _x_log_x(counts[starts] + below) - _x_log_x(counts[starts])
     own += _x_log_x(counts[stops - 1] + above) - _x_log_x(counts[stops - 1])
-    spread = np.maximum(raw, _SMOOTH) / np.maximum(filled, 1.0)
-    crossed = (mass * np.log(spread)).sum(axis=1)
-    inside = np.maximum(raw, _SMOOTH * (mass > 0)).sum(axis=1)
+    # In place: most of the time goes into fresh memory otherwise.
+    spread = np.maximum(raw, _SMOOTH)
+    spread /= np.maximum(filled, 1.0, out=filled)
+    np.log(spread, out=spread)
+    spread *= mass
+    crossed = spread.sum(axis=1)
+    inside = np.maximum(raw, _SMOOTH * (mass > 0), out=raw).sum(axis=1)
     divergence: Vector = (own - crossed) / total + np.log(np.maximum(inside, _SMOOTH) / total)
-    divergence[total - below - above < _LEAST_INSIDE * total] = np.inf
-    # Of equals, argmin takes the first: the narrowest, as TensorRT does.
     return divergence
+
+
+def _between(running: Vector, edges: Indices) -> Vector:
+    """Return the sums between neighbouring edges of each row."""
+    at_edges = running[edges]
+    return at_edges[:, 1:] - at_edges[:, :-1]
 
 
 def _x_log_x(values: Vector) -> Vector:
