@@ -80,7 +80,7 @@ class Pack:
         scale = math.ldexp(1.0, -exponent)
         first = math.floor(low * scale)
         bins = math.floor(high * scale) + 1 - first
-        lanes = _lanes_for(values.size) if low >= 0 else 1
+        lanes = _lanes_for(values.size) if low == 0 else 1
         entry = _Entry(row, first, bins, bins + (lanes - 1) * SIDE, lanes)
         for start in range(0, values.size, _BLOCK):
             if self._bins + entry.width > _MOST_BINS:
