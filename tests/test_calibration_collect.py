@@ -268,7 +268,7 @@ def test_a_tap_gives_the_models_own_tensors(part_bytes: int) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
 
     with GraphTap(graph, ["x", "c", "y"], part_bytes=part_bytes) as tap:
-        for _ in range(2):  # the second run fills the first one's memory
+        for _ in range(2):
             seen = {name: value.copy() for name, value in tap({"x": x})}
 
     assert list(seen) == ["x", "c", "y"]

@@ -14,8 +14,6 @@ from edgekit.pipeline.stage import stage_folder
 from edgekit.runtimes.select import load
 from edgekit.runtimes.session import Session
 
-_LARGE_BYTES = 1 << 18
-
 
 class GraphTap:
     """Yields tensors of a graph for one set of inputs; a context, a ``collect.Tap``.
@@ -47,22 +45,13 @@ class GraphTap:
             write_graph(part, path)
             session = load(path, device="onnxruntime", threads=threads)
             self._sessions.append(self._stack.enter_context(session))
-        self._buffers: dict[str, Array] | None = None
 
     def __call__(self, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-        """Yield each tensor's name and value; the next call overwrites the values."""
+        """Yield each tensor's name and value; one part's memory is freed for the next."""
         for name in self._fed:
             yield name, inputs[name]
-        if len(self._sessions) > 1:
-            # A part's memory is freed before the next one runs.
-            for session in self._sessions:
-                yield from session.run(inputs).items()
-            return
         for session in self._sessions:
-            outputs = session.run(inputs, outputs=self._buffers)
-            if self._buffers is None:
-                self._buffers = _large_ones(session, outputs)
-            yield from outputs.items()
+            yield from session.run(inputs).items()
 
     def __enter__(self) -> GraphTap:
         return self
@@ -74,13 +63,3 @@ class GraphTap:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-
-
-def _large_ones(session: Session, outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the outputs to fill again in the next run.
-
-    The pages of fresh memory cost more than computing many an activation. Small arrays come
-    from the heap, without pages.
-    """
-    fixed = [spec.name for spec in session.outputs if spec.is_static]
-    return {name: outputs[name] for name in fixed if outputs[name].nbytes >= _LARGE_BYTES}
