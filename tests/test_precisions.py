@@ -91,6 +91,18 @@ def test_the_contract_measures_it_on_the_runtime_of_each_target(case: Kept, fold
     assert all(item.status == "measured" and item.lost <= 0.02 for item in contract.figures)
 
 
+def test_the_second_file_for_tensorrt_is_held_against_the_measured_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = convert(folder, "net", "-t", "tensorrt:int8", "-c", str(folder / "net.npy"))
+
+    told = capsys.readouterr().out
+    assert status == 0
+    assert "tensorrt-int8: the file for TensorRT 11, float16 between the pairs, has cosine" in told
+    artifact = Bundle.open(folder / "net.edgekit").artifact("tensorrt-int8")
+    assert set(artifact.files) == {"model", "typed", "calibration"}
+
+
 @pytest.mark.parametrize("format", ["onnx", "openvino", "tflite", "tensorrt"])
 def test_every_quantized_precision_of_a_target_has_a_scheme(format: str) -> None:
     asked = {

@@ -24,6 +24,7 @@ from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.quantize import Calibrated, calibrated, treated
 from edgekit.pipeline.samples import Sample
 from edgekit.pipeline.terms import Terms
+from edgekit.pipeline.typed import typed_notes
 from edgekit.pipeline.yardstick import Yardstick, open_yard
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
@@ -145,12 +146,14 @@ def build_integers(
         state=output.with_name(f"{output.name}.search"),
         progress=progress,
     )
+    samples = _samples(kept.yardstick, known.graph)
+    notes += typed_notes(kept.built, samples)
     advice = _advice(kept, known, stage, preprocess, progress) if terms.advise else ()
     return Integers(
         kept.built,
         kept.ranges,
         _record(kept, advice),
-        _samples(kept.yardstick, known.graph),
+        samples,
         kept.outcome.figures,
         notes,
     )
