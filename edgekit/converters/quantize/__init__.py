@@ -5,14 +5,15 @@
     table -> scale and zero point of every tensor                  (table.py, weights.py)
     to_qdq -> an ONNX graph with Q/DQ pairs where a target is fast (qdq.py, placement.py)
 
-What makes integers lose less: ``equalize`` (before calibration), ``correct_bias`` and
-``round_weights`` (after ``quantize``). To add an operator: one line in ``operators._ROLES``.
+What makes integers lose less: ``balance_channels`` with samples or ``equalize`` without (before
+calibration), ``correct_bias`` and ``round_weights`` (after ``quantize``). To add an operator: one line in ``operators._ROLES``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from edgekit.converters.quantize.balance import balance_channels
 from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.equalize import equalize
 from edgekit.converters.quantize.four_bits import check_products
@@ -34,6 +35,7 @@ __all__ = [
     "SCHEMES",
     "Plan",
     "Scheme",
+    "balance_channels",
     "correct_bias",
     "equalize",
     "pick_scheme",

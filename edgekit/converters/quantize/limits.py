@@ -15,6 +15,13 @@ MIN_TENSORRT_GEMM = 16
 Source: NVIDIA Model Optimizer, ONNX quantization, exclusion of small GEMM and of GEMV.
 """
 
+MIN_HYBRID_WEIGHTS = 1024
+"""Below it a layer that reads float activations stays float: it saves at most 3 kB, and rounding
+its few weights, of a first or depthwise layer, costs as much as that of large ones.
+
+Source: ``kWeightsMinNumElementsDefault`` of TensorFlow Lite's quantize_weights.cc.
+"""
+
 NO_INT16 = frozenset({"DepthToSpace", "Elu", "Gelu", "HardSwish", "PRelu", "SpaceToDepth"})
 """Operators without a 16x8 kernel in LiteRT 2.3, or with one that is wrong (each was run)."""
 
@@ -26,6 +33,13 @@ def refused_by(graph: Graph, scheme: Scheme) -> dict[str, str]:
             node.name: f"LiteRT has no int16 kernel of {node.op_type} that is exact"
             for node in graph.nodes
             if node.op_type in NO_INT16
+        }
+    if scheme.name == "tflite-w8a32":
+        return {
+            node.name: f"{weight.size} weights are too few for integers to pay"
+            for node in graph.nodes
+            if (weight := graph.initializers.get(weight_of(node, graph))) is not None
+            and weight.size < MIN_HYBRID_WEIGHTS
         }
     if scheme.format != "tensorrt":
         return {}
