@@ -21,6 +21,7 @@ from edgekit.runtimes.doctor.nvidia import (
 )
 from edgekit.runtimes.doctor.packages import parse_wheel_floor, why_not_offered
 from edgekit.runtimes.doctor.system import parse_glibc, parse_meminfo, sees_system_packages
+from edgekit.runtimes.usable import NEEDS_GPU
 
 SAPPHIRE_RAPIDS = """\
 processor\t: 0
@@ -278,6 +279,35 @@ def test_a_jetson_without_tensorrts_module_is_told_the_apt_line(orin: Host) -> N
     assert any("sudo apt install python3-libnvinfer" in line for line in gather(orin).advice)
 
 
+def test_a_boards_power_clocks_and_swap_are_told_with_what_to_do(orin: Host) -> None:
+    lay_file(orin.root, "var/lib/nvpmodel/status", "pmode:0001")
+    lay_file(orin.root, "etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=15W >\n")
+    cpu = "sys/devices/system/cpu/cpu0/cpufreq"
+    lay_file(orin.root, f"{cpu}/scaling_min_freq", "729600")
+    lay_file(orin.root, f"{cpu}/scaling_max_freq", "1510400")
+    lay_file(
+        orin.root, "proc/meminfo", "MemTotal: 7802980 kB\nMemAvailable: 1 kB\nSwapTotal: 0 kB\n"
+    )
+
+    report = gather(orin)
+
+    assert report.power is not None
+    assert (report.power.mode, report.power.are_clocks_held) == ("15W", False)
+    advice = "\n".join(report.advice)
+    for words in ("add swap", "the power mode is 15W", "sudo jetson_clocks", "nvidia-jetpack"):
+        assert words in advice
+
+
+def test_cuda_and_trtexec_of_a_board_are_found(orin: Host) -> None:
+    lay_file(orin.root, "usr/local/cuda-12.6/lib64/libcudart.so.12", "")
+    lay_file(orin.root, "usr/src/tensorrt/bin/trtexec", "")
+
+    report = gather(orin)
+
+    assert [Path(path).name for path in report.cuda] == ["libcudart.so.12"]
+    assert report.trtexec.endswith("/usr/src/tensorrt/bin/trtexec")
+
+
 def test_bindings_outside_the_environment_are_found_and_made_visible(orin: Host) -> None:
     lay_bindings(orin.root, "python3.10", "10.3.0")
 
@@ -392,7 +422,8 @@ def test_a_machine_without_any_of_the_files_is_still_described(host: Host) -> No
 def test_every_runtime_of_the_table_is_reported_on_this_machine() -> None:
     report = gather()
 
-    assert [runtime.name for runtime in report.runtimes] == list(RUNTIMES)
+    on_cpu = [name for name in RUNTIMES if name not in NEEDS_GPU]
+    assert [runtime.name for runtime in report.runtimes] == on_cpu
     for runtime in report.runtimes:
         assert runtime.is_installed or runtime.install or runtime.problems
 

@@ -149,6 +149,18 @@ def test_the_engine_just_built_stays_even_where_it_is_too_large(tmp_path: Path) 
     assert store.find(KEY) is not None
 
 
+def test_what_is_measured_later_is_noted_beside_the_engine(tmp_path: Path) -> None:
+    store = EngineStore(tmp_path)
+    stored = store.get_or_build(KEY, _builds)
+
+    store.note(stored, {"median_ms": 2.5})
+
+    found = store.find(KEY)
+    assert found is not None
+    assert found.facts == {"seconds": 1.5, "median_ms": 2.5}
+    assert found.read() == b"plan of an engine"
+
+
 def test_prune_by_age(tmp_path: Path) -> None:
     store = EngineStore(tmp_path)
     stored = store.get_or_build(KEY, _builds)

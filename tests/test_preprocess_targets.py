@@ -18,6 +18,7 @@ from edgekit.converters.onnx_model import graph_to_bytes  # noqa: E402
 from edgekit.graph import Graph, Node  # noqa: E402
 from edgekit.preprocess import Preprocess  # noqa: E402
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES  # noqa: E402
+from edgekit.runtimes.usable import why_unusable  # noqa: E402
 from edgekit.runtimes.plain import PlainFiles  # noqa: E402
 from edgekit.target import pick_target  # noqa: E402
 from edgekit.tensor import DType, Layout, TensorSpec  # noqa: E402
@@ -66,8 +67,8 @@ def runtime_of(artifact_format: str) -> Any:
     name = next((name for name, own in RUNTIME_FORMATS.items() if own[0] == artifact_format), None)
     if name is None:
         pytest.skip(f"no runtime of this machine runs {artifact_format}")
-    if RUNTIMES[name].missing():
-        pytest.skip(f"{name} is not installed")
+    if reason := why_unusable(name):
+        pytest.skip(f"{name}: {reason}")
     return RUNTIMES[name].load()
 
 

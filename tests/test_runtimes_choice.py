@@ -36,6 +36,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
         name: Entry(entry.path, (), entry.extra, entry.summary) for name, entry in RUNTIMES.items()
     }
     monkeypatch.setattr("edgekit.runtimes.choice.RUNTIMES", table)
+    monkeypatch.setattr("edgekit.runtimes.usable.RUNTIMES", table)
+    monkeypatch.setattr("edgekit.runtimes.usable._why_no_gpu", lambda name: "no GPU in this test")
     return table
 
 

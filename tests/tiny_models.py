@@ -19,6 +19,7 @@ from edgekit.quantization import Quantization
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
 from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.session import Session
+from edgekit.runtimes.usable import why_unusable
 from edgekit.tensor import Dim, DType, Layout, TensorSpec
 
 SHAPE = (1, 3, 4, 5)
@@ -55,10 +56,10 @@ def logical_specs(names: tuple[str, ...], shape: tuple[Dim, ...] = SHAPE) -> tup
 
 
 def require(runtime: str) -> type[Session]:
-    """Return the backend, or skip with what is not installed."""
-    missing = RUNTIMES[runtime].missing()
-    if missing:
-        pytest.skip(f"{', '.join(missing)} is not installed here")
+    """Return the backend, or skip with why it cannot run here."""
+    reason = why_unusable(runtime)
+    if reason:
+        pytest.skip(f"{runtime}: {reason}")
     backend: type[Session] = RUNTIMES[runtime].load()
     return backend
 

@@ -52,6 +52,13 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry(
         "edgekit.cli.verify:COMMAND", summary="check hashes and replay the golden outputs"
     ),
+    "build": Entry(
+        "edgekit.cli.build:COMMAND",
+        summary="build TensorRT engines on this device and keep the fastest that is right",
+    ),
+    "engines": Entry(
+        "edgekit.cli.engines:COMMAND", summary="list or delete the engines that were built here"
+    ),
     "report": Entry(
         "edgekit.cli.report:COMMAND",
         needs=("jinja2",),

@@ -51,6 +51,7 @@ class Console:
     def __init__(self, *, json_only: bool = False) -> None:
         self.json_only = json_only
         self.has_answered = False
+        self._stages: _Stages | None = None
 
     def line(self, text: str = "") -> None:
         """Print one line of the answer; nothing in JSON mode."""
@@ -76,15 +77,23 @@ class Console:
         else:
             print(plain_table(table))
 
+    def update(self, detail: str) -> None:
+        """Show how far the running stage is, where a person looks on."""
+        if self._stages is not None:
+            self._stages.update(detail)
+
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Yield a callback that takes the name of each stage as it starts."""
         stages = _Stages(is_live=sys.stderr.isatty(), is_quiet=self.json_only)
+        self._stages = stages
         try:
             yield stages.start
         except BaseException:
             stages.abandon()
             raise
+        finally:
+            self._stages = None
         stages.finish()
 
 
@@ -103,6 +112,11 @@ class _Stages:
         self._started_s = time.perf_counter()
         if self._is_live:
             print(f"{_CLEAR_LINE}… {name}", end="", file=sys.stderr, flush=True)
+
+    def update(self, detail: str) -> None:
+        if self._is_live and self._name:
+            line = f"… {self._name}: {detail}"[: shutil.get_terminal_size().columns - 1]
+            print(f"{_CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         if not self._name:

@@ -44,9 +44,14 @@ def _machine_rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("memory", human_bytes(report.memory.total)))
     if report.jetson is not None:
         rows.append(("jetson", f"{report.jetson.model}, L4T {report.jetson.l4t or 'unknown'}"))
+    if report.power is not None:
+        held = {True: "held", False: "free", None: "unknown"}[report.power.are_clocks_held]
+        rows.append(("power", f"{report.power.mode or 'unknown mode'}, clocks {held}"))
     rows += [("gpu", f"{gpu.name}, driver {gpu.driver}") for gpu in report.gpus] or [
         ("gpu", "none")
     ]
+    rows += [("cuda", path) for path in report.cuda]
+    rows += [("trtexec", report.trtexec)] if report.trtexec else []
     return rows
 
 

@@ -41,6 +41,7 @@ _TOOLS = {
     "openvino": ("onnx", "openvino"),
     "tflite": ("onnx", "flatbuffers"),
     "tensorrt": ("onnx",),
+    "tensorrt-rtx": ("onnx", "tensorrt-rtx"),
 }
 _RUNTIME_TOOLS = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino"}
 

@@ -17,6 +17,7 @@ from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.parity import OutputParity, compare_outputs, worst
 from edgekit.runtimes.plain import PlainFiles
 from edgekit.runtimes.session import Session
+from edgekit.runtimes.usable import NEEDS_GPU, why_unusable
 
 BACKEND = "cpu"
 
@@ -63,14 +64,19 @@ class Check:
 def native_runtime(artifact_format: str) -> str | None:
     """Return the runtime that is made for the format; None where EdgeKit has none yet."""
     return next(
-        (name for name, made in RUNTIME_FORMATS.items() if made[0] == artifact_format), None
+        (
+            name
+            for name, made in RUNTIME_FORMATS.items()
+            if made[0] == artifact_format or (name in NEEDS_GPU and artifact_format in made)
+        ),
+        None,
     )
 
 
 def why_not_here(artifact_format: str) -> str:
     """Return what is needed to run the format; ``""`` where this machine can run it."""
     runtime = native_runtime(artifact_format)
-    if runtime is None:
+    if runtime is None or (runtime in NEEDS_GPU and why_unusable(runtime)):
         return "needs an NVIDIA GPU with TensorRT; run edgekit verify on the device"
     if RUNTIMES[runtime].missing():
         return f"needs {runtime}: pip install 'edgekit[{RUNTIMES[runtime].extra}]'"

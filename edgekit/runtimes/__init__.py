@@ -32,16 +32,23 @@ RUNTIMES: dict[str, Entry] = {
         extra="tflite",
         summary="LiteRT with XNNPACK, arm and x86 CPUs",
     ),
+    "tensorrt": Entry(
+        "edgekit.runtimes.tensorrt.session:TensorRtSession",
+        needs=("tensorrt|tensorrt_lean|tensorrt_dispatch|tensorrt_rtx",),
+        extra="tensorrt",
+        summary="TensorRT, NVIDIA GPUs",
+    ),
 }
 
 RUNTIME_FORMATS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("onnx",),
     "openvino": ("openvino", "onnx"),
     "litert": ("tflite",),
+    "tensorrt": ("tensorrt", "tensorrt-rtx"),
 }
 """Formats that each runtime opens, the one that suits it best first."""
 
-SIMULATED_FORMATS: dict[str, tuple[str, ...]] = {"onnxruntime": ("tensorrt",)}
+SIMULATED_FORMATS: dict[str, tuple[str, ...]] = {"onnxruntime": ("tensorrt", "tensorrt-rtx")}
 """Formats that a runtime can stand in for: the same graph, not the engine that will run it.
 
 Only by name (``device="onnxruntime", artifact="tensorrt-fp16"``), never by ``auto``; the

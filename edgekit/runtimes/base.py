@@ -97,7 +97,7 @@ class EngineSession(Session):
         self._executor_lock = threading.Lock()
 
     def _refuse_options(self, options: SessionOptions) -> None:
-        for name in ("graph_optimization", "xnnpack"):
+        for name in ("graph_optimization", "xnnpack", "engine"):
             if getattr(options, name) is not None and name not in self._honoured:
                 raise UsageError(f"{self.runtime} has no option {name}; leave it out")
         if options.inference_precision not in self._precisions:

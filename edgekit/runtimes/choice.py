@@ -10,16 +10,17 @@ from edgekit.artifact import Artifact
 from edgekit.errors import RuntimeUnavailableError, UsageError
 from edgekit.registry import unknown_name
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES, SIMULATED_FORMATS
+from edgekit.runtimes.usable import NEEDS_GPU, why_unusable
 
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 _ARM = ("aarch64", "arm")
 
-# The one that is fastest on its own ground first. OpenVINO is Intel's and runs on any x86;
-# XNNPACK, in LiteRT, is written for arm first.
+# A GPU before any CPU; then the one that is fastest on its own ground first. OpenVINO is
+# Intel's and runs on any x86; XNNPACK, in LiteRT, is written for arm first.
 _PREFERENCE = {
-    "x86": ("openvino", "onnxruntime", "litert"),
-    "arm": ("litert", "onnxruntime", "openvino"),
-    "other": ("onnxruntime", "litert", "openvino"),
+    "x86": ("tensorrt", "openvino", "onnxruntime", "litert"),
+    "arm": ("tensorrt", "litert", "onnxruntime", "openvino"),
+    "other": ("tensorrt", "onnxruntime", "litert", "openvino"),
 }
 
 
@@ -87,6 +88,7 @@ def choose(
     Raises:
         UsageError: There is no such device or artifact.
         MissingDependencyError: The named runtime is not installed.
+        RuntimeUnavailableError: The named runtime needs a GPU, and there is none.
     """
     if artifact is not None:
         named = [item for item in artifacts if item.name == artifact]
@@ -99,21 +101,25 @@ def choose(
     family = cpu_family(machine)
     candidates: list[Candidate] = []
     refused: list[str] = []
+    unmissed: list[str] = []  # a GPU that is not here is no reason why a CPU was taken
     for runtime in _PREFERENCE[family]:
         able = _runnable(runtime, artifacts, RUNTIME_FORMATS[runtime])
         if not able:
-            refused.append(_nothing_to_run(runtime, artifacts))
-        elif RUNTIMES[runtime].missing():
-            refused.append(_not_installed(runtime))
+            if runtime not in NEEDS_GPU:  # nobody misses a GPU's engine in a bundle for CPUs
+                refused.append(_nothing_to_run(runtime, artifacts))
+        elif why_not := why_unusable(runtime):
+            (unmissed if runtime in NEEDS_GPU else refused).append(f"{runtime}: {why_not}")
         else:
             why = _preferred(runtime, family, after=refused)
             candidates.extend(Candidate(runtime, item, why) for item in able)
-    return Choice(tuple(candidates), tuple(refused))
+    return Choice(tuple(candidates), (*refused, *unmissed))
 
 
 def _choose_named(device: str, artifacts: Sequence[Artifact], *, is_artifact_named: bool) -> Choice:
     if device not in RUNTIMES:
         raise UsageError(unknown_name(device, ("auto", *RUNTIMES), kind="device"))
+    if device in NEEDS_GPU and (why_not := why_unusable(device)):
+        raise RuntimeUnavailableError(f"{device}: {why_not}")
     if RUNTIMES[device].missing():
         RUNTIMES[device].load()  # raises, with the line that installs it
     why = f"{device} was asked for by name"
@@ -144,12 +150,9 @@ def _nothing_to_run(runtime: str, artifacts: Sequence[Artifact]) -> str:
     return f"{runtime}: runs {' and '.join(RUNTIME_FORMATS[runtime])}; there is {there}"
 
 
-def _not_installed(runtime: str) -> str:
-    return f"{runtime}: not installed; run: pip install 'edgekit[{RUNTIMES[runtime].extra}]'"
-
-
 def _preferred(runtime: str, family: str, *, after: Sequence[str]) -> str:
     ground = {"x86": "an x86 CPU", "arm": "an arm CPU", "other": "this CPU"}[family]
+    ground = "an NVIDIA GPU" if runtime in NEEDS_GPU else ground
     return "; ".join(
         (f"{runtime} is installed and suits {ground} best", *(f"not {line}" for line in after))
     )

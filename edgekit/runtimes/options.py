@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
+
+if TYPE_CHECKING:
+    from edgekit.runtimes.tensorrt.prepare import EngineOptions
 
 HINTS = ("latency", "throughput")
 INFERENCE_PRECISIONS = ("fp32", "bf16", "fp16", "auto")
@@ -22,7 +26,7 @@ class SessionOptions:
         hint: ``"latency"``: one call after the other, each as fast as can be.
             ``"throughput"``: as many calls at once as the CPU takes.
         cache_dir: Folder where an engine that compiles keeps the result for the next
-            start (OpenVINO); an engine that compiles nothing has no use for it.
+            start (OpenVINO, TensorRT); an engine that compiles nothing has no use for it.
         inference_precision: What the engine computes in. OpenVINO on a CPU with AMX
             takes bf16 unless told otherwise: 3 to 5 times faster, and other numbers;
             so ``"fp32"`` is the default here, and ``"auto"`` leaves it to the engine.
@@ -30,6 +34,7 @@ class SessionOptions:
         graph_optimization: ONNX Runtime's level, one of ``GRAPH_OPTIMIZATIONS``; None
             is its own default.
         xnnpack: Whether LiteRT delegates to XNNPACK; None is yes.
+        engine: How TensorRT's engine is built; None is as the artifact's recipe says.
 
     Raises:
         UsageError: A value is not among the choices.
@@ -41,6 +46,7 @@ class SessionOptions:
     inference_precision: str = "fp32"
     graph_optimization: str | None = None
     xnnpack: bool | None = None
+    engine: EngineOptions | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

@@ -70,6 +70,13 @@ class Source:
         paths = [files.path(role) for role in artifact.files]
         return sum(path.stat().st_size for path in paths if path is not None)
 
+    def hashes(self, artifact: Artifact) -> frozenset[str]:
+        """Return the SHA-256 of an artifact's files; of a plain file nobody has said it."""
+        if self.bundle is None:
+            return frozenset()
+        records = self.bundle.manifest.files
+        return frozenset(records[path].sha256 for path in artifact.files.values())
+
     def sizes(self) -> dict[str, int]:
         """Return a size for each dynamic dimension that the goldens tell, by its name."""
         if self.bundle is None:

@@ -21,4 +21,10 @@ EMITTERS: dict[str, Entry] = {
     "tensorrt": Entry(
         "edgekit.converters.emitters.tensorrt:emit", ("onnx",), "convert", "ONNX for TensorRT"
     ),
+    "tensorrt-rtx": Entry(
+        "edgekit.converters.emitters.tensorrt_rtx:emit",
+        ("onnx", "tensorrt_rtx"),
+        "tensorrt",
+        "engine for desktop RTX GPUs",
+    ),
 }

@@ -20,12 +20,15 @@ from edgekit.runtimes.doctor.nvidia import (
     Gpu,
     Jetson,
     find_bindings,
+    find_cuda,
+    find_trtexec,
     read_driver,
     read_gpus,
     read_jetson,
 )
 from edgekit.runtimes.doctor.packages import Package, Runtime, find_packages, read_runtimes
-from edgekit.runtimes.doctor.system import Host, Memory, read_memory, read_os
+from edgekit.runtimes.doctor.system import Host, Memory, read_memory, read_os, read_swap
+from edgekit.runtimes.jetson.power import PowerState, read_power
 
 __all__ = [
     "Bindings",
@@ -66,6 +69,10 @@ class Report:
         driver: Version of NVIDIA's kernel driver.
         gpus: As ``nvidia-smi`` lists them.
         jetson: The board, if it is one.
+        power: Its power mode and clocks; None on another machine.
+        swap: Swap space in bytes; None where the system does not tell.
+        cuda: CUDA runtime libraries of the system.
+        trtexec: Path of NVIDIA's own benchmark, or ``""``.
         advice: What to do, one sentence each; empty where all is well.
     """
 
@@ -81,6 +88,10 @@ class Report:
     driver: str | None
     gpus: tuple[Gpu, ...]
     jetson: Jetson | None
+    power: PowerState | None = None
+    swap: int | None = None
+    cuda: tuple[str, ...] = ()
+    trtexec: str = ""
     advice: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +108,7 @@ def gather(host: Host | None = None) -> Report:
         host: Another machine than this one, for tests.
     """
     here = host or Host.here()
+    jetson = read_jetson(here.root)
     facts = Report(
         edgekit=__version__,
         os=read_os(here.root),
@@ -109,6 +121,10 @@ def gather(host: Host | None = None) -> Report:
         bindings=find_bindings(here.root),
         driver=read_driver(here.root),
         gpus=read_gpus(here),
-        jetson=read_jetson(here.root),
+        jetson=jetson,
+        power=None if jetson is None else read_power(here.root),
+        swap=read_swap(here.root),
+        cuda=find_cuda(here.root),
+        trtexec=find_trtexec(here.root),
     )
     return Report(**{**vars(facts), "advice": advise(facts)})

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from edgekit.runtimes.doctor.nvidia import Bindings
     from edgekit.runtimes.doctor.system import Host
 
+_SMALL_BYTES = 9 << 30
+_SWAP_BYTES = 4 << 30
+
 FIRST_PYTHON = (3, 10)
 """As ``requires-python`` of pyproject.toml."""
 
@@ -34,7 +37,7 @@ def advise(report: Report) -> tuple[str, ...]:
             f"several OpenCV packages write the same folder ({names}); keep one: "
             f"pip uninstall {names}, then pip install 'edgekit[vision]'"
         )
-    return (*lines, *_tensorrt_lines(report))
+    return (*lines, *_tensorrt_lines(report), *_board_lines(report))
 
 
 def _tensorrt_lines(report: Report) -> list[str]:
@@ -49,6 +52,33 @@ def _tensorrt_lines(report: Report) -> list[str]:
     if report.gpus or report.driver:
         return ["TensorRT for this GPU is not installed; run: pip install 'edgekit[tensorrt]'"]
     return []
+
+
+def _board_lines(report: Report) -> list[str]:
+    """Return what makes a board's builds fail and its figures worthless."""
+    if report.jetson is None:
+        return []
+    lines = []
+    is_small = report.memory is not None and report.memory.total < _SMALL_BYTES
+    if is_small and report.swap is not None and report.swap < _SWAP_BYTES:
+        lines.append(
+            "a board of 8 GB or less runs out of memory while TensorRT builds; add swap: "
+            "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && "
+            "sudo mkswap /swapfile && sudo swapon /swapfile"
+        )
+    power = report.power
+    if power is not None and power.mode and not power.mode.upper().startswith("MAXN"):
+        lines.append(
+            f"the power mode is {power.mode}; sudo nvpmodel -q lists the others, and engines and "
+            "figures of one do not hold for another"
+        )
+    if power is not None and power.are_clocks_held is False:
+        lines.append("the clocks move with the load; before measuring run: sudo jetson_clocks")
+    if not report.cuda:
+        lines.append(
+            "CUDA's runtime library is not installed; run: sudo apt install nvidia-jetpack"
+        )
+    return lines
 
 
 def _how_to_see(bindings: tuple[Bindings, ...], host: Host) -> str:

@@ -176,3 +176,26 @@ def find_bindings(root: Path) -> tuple[Bindings, ...]:
             )
         )
     return tuple(found)
+
+
+def find_cuda(root: Path) -> tuple[str, ...]:
+    """Return the CUDA runtime libraries that the linker, toolkits and JetPack have."""
+    patterns = (
+        "usr/lib/*-linux-gnu/libcudart.so.*",
+        "usr/local/cuda*/lib64/libcudart.so.*",
+        "usr/local/cuda*/targets/*/lib/libcudart.so.*",
+    )
+    found: dict[Path, str] = {}
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            if re.fullmatch(r"libcudart\.so\.\d+(\.\d+)*", path.name):
+                found.setdefault(path.resolve(), str(path))
+    return tuple(found.values())
+
+
+def find_trtexec(root: Path) -> str:
+    """Return where NVIDIA's own benchmark is; it is on no path before TensorRT 10.15."""
+    for name in ("usr/src/tensorrt/bin/trtexec", "usr/bin/trtexec"):
+        if (root / name).is_file():
+            return str(root / name)
+    return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgekit.registry import Entry
 from edgekit.runtimes import RUNTIMES
 from edgekit.runtimes.doctor.system import Host
+from edgekit.runtimes.usable import NEEDS_GPU
 
 Version = tuple[int, int]
 
@@ -90,8 +91,10 @@ class Runtime:
 
 
 def read_runtimes(host: Host) -> tuple[Runtime, ...]:
-    """Return every runtime of the table."""
-    return tuple(read_runtime(name, entry, host) for name, entry in RUNTIMES.items())
+    """Return every runtime of the table that runs on a CPU; the GPU's is in ``nvidia.py``."""
+    return tuple(
+        read_runtime(name, entry, host) for name, entry in RUNTIMES.items() if name not in NEEDS_GPU
+    )
 
 
 def read_runtime(name: str, entry: Entry, host: Host) -> Runtime:

@@ -123,3 +123,9 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def read_swap(root: Path) -> int | None:
+    """Return the size of the swap space in bytes; None where the system does not tell."""
+    found = re.search(r"^SwapTotal:\s+(\d+) kB$", read_text(root / "proc/meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

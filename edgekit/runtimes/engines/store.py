@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,18 @@ class EngineStore:
         self.prune(self.max_bytes, keep=key)
         return stored
 
+    def note(self, engine: StoredEngine, facts: Mapping[str, Any]) -> StoredEngine:
+        """Return the engine with facts added, such as a latency; they are kept beside it."""
+        noted = replace(engine, facts={**engine.facts, **facts})
+        final = engine.path.with_suffix(".json")
+        temporary = self.root / f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            _write_sidecar(noted, temporary)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return noted
+
     def near(self, key: EngineKey) -> StoredEngine | None:
         """Return the engine of the same model that differs least, or None.
 
@@ -206,7 +218,7 @@ class EngineStore:
         )
         sidecar = plan.with_name(f"{plan.name}.json.tmp")
         try:
-            sidecar.write_text(json.dumps(stored.to_json(), indent=2) + "\n", encoding="utf-8")
+            _write_sidecar(stored, sidecar)
             final.with_suffix(".json").unlink(missing_ok=True)
             plan.replace(final)
             sidecar.replace(final.with_suffix(".json"))
@@ -242,6 +254,10 @@ def default_root() -> Path:
         return Path(own) / "engines"
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "edgekit" / "engines"
+
+
+def _write_sidecar(engine: StoredEngine, path: Path) -> None:
+    path.write_text(json.dumps(engine.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -33,7 +33,9 @@ def end_with_parent() -> None:
     """
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: its lock, held by a thread, would abort the interpreter as it ends.
+        while os.read(0, 1):
+            continue
         os._exit(1)
 
     threading.Thread(target=watch, name="edgekit-parent-watch", daemon=True).start()
