@@ -18,11 +18,14 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from edgekit.cli.main import main
 from edgekit.converters.evaluate import evaluate
-from edgekit.converters.onnx_model import graph_from_bytes
+from edgekit.converters.onnx_model import graph_from_bytes, write_graph
 from edgekit.converters.qdq_lint import RULES, lint_qdq, repair
+from edgekit.errors import TensorRtError
 from edgekit.graph import Array, Graph
 from edgekit.metrics import cosine
+from edgekit.runtimes.tensorrt.api import open_api
 
 SHAPE = (1, 4, 8, 8)
 RNG = np.random.default_rng(5)
@@ -201,7 +204,7 @@ CASES = [
     Case("zero_point", shifted(), "zero-point", "refused", "q_5"),
     Case("uint8", unsigned(), "zero-point", "refused", "q_5"),
     Case("zero_scale", zero_scale(), "scale", "refused", "q_5", is_repairable=False),
-    Case("per_channel_activation", per_channel_activation(), "scale", "refused", "q_5"),
+    Case("per_channel_activation", per_channel_activation(), "scale", "speed", "q_5"),
     Case("mismatch", mismatch(), "pair-mismatch", "accuracy", "q_5"),
     Case("shifted_weight", shifted_weight(), "weight-code", "refused", "conv"),
     Case("wrong_axis", wrong_axis(), "weight-axis", "speed", "conv"),
@@ -308,3 +311,51 @@ def _without_pairs(graph: Graph) -> Graph:
         else:
             edit.remove(pair)
     return edit.apply()
+
+
+def test_the_command_names_them_and_writes_the_repaired_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, repaired = tmp_path / "int8.onnx", tmp_path / "repaired.onnx"
+    write_graph(integer_bias(), path)
+
+    status = main(["lint", str(path), "--repair", str(repaired), "--fail-on", "high"])
+    text = capsys.readouterr().out
+    after = main(["lint", str(repaired), "--fail-on", "high"])
+
+    assert (status, after) == (1, 0)
+    assert "refused   bias: conv" in text
+    assert "1 repair, 0 left" in text
+    assert "TensorRT takes its pairs as they are" in capsys.readouterr().out
+
+
+def test_a_float_model_has_nothing_to_repair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "float.onnx"
+    write_graph(_without_pairs(right()), path)
+
+    assert main(["lint", str(path), "--repair", str(tmp_path / "x.onnx")]) == 2
+    assert "is not quantized" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.severity == "refused" and case.is_repairable],
+    ids=lambda case: case.id,
+)
+def test_nvidias_parser_refuses_the_fault_and_takes_the_repair(case: Case, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
+    broken, repaired = tmp_path / "broken.onnx", tmp_path / "repaired.onnx"
+    write_graph(case.graph, broken)
+    write_graph(repair(case.graph)[0], repaired)
+
+    with pytest.raises(TensorRtError):
+        _parse(broken)
+    _parse(repaired)
+
+
+def _parse(path: Path) -> None:
+    api = open_api("rtx", needs_builder=True)
+    network = api.create_network(api.create_builder(), flags=())
+    api.parse(network, path)

@@ -10,9 +10,10 @@ from pathlib import Path
 from edgekit.calibration.lint import RULES, Hazard, float_nodes, lint
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console
-from edgekit.converters.onnx_model import read_graph
+from edgekit.cli.console import Console, counted
+from edgekit.converters.onnx_model import read_graph, write_graph
 from edgekit.converters.passes import simplify
+from edgekit.converters.qdq_lint import Finding, lint_qdq, repair
 from edgekit.converters.quantize.read_qdq import has_integers, read_qdq
 from edgekit.errors import UsageError
 from edgekit.graph import Graph
@@ -22,12 +23,15 @@ from edgekit.ranges import Ranges
 EXAMPLE = """example:
   edgekit lint model.onnx
   edgekit lint model.onnx --ranges ranges.json
+  edgekit lint quantized.onnx --repair repaired.onnx
 
 With the ranges of a calibration the figures are real, and rules that need them speak. It
 ends with status 0 whatever it finds; --fail-on high makes it fail. Of a model that is
-quantized already it shows what its integers run into."""
+quantized already it shows what its integers run into, and what TensorRT would refuse, lose
+accuracy by or run slowly; --repair writes it with those faults repaired."""
 
 _NEVER = "never"
+_FAULTS = {"refused": "high", "accuracy": "medium", "speed": "low"}
 _HALF_RULES = frozenset(name for name in RULES if "fp16" in name)
 
 
@@ -45,6 +49,12 @@ def configure(parser: Parser) -> None:
         help=f"only this one, of: {', '.join(RULES)}",
     )
     parser.add_argument(
+        "--repair",
+        type=Path,
+        metavar="FILE",
+        help="write a quantized model with what TensorRT minds repaired",
+    )
+    parser.add_argument(
         "--fail-on",
         type=options.one_of((_NEVER, "high", "medium", "low"), kind="severity"),
         default=_NEVER,
@@ -58,9 +68,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print the findings, worst first."""
     with console.progress() as stage:
         stage(f"read {Path(arguments.model).name}")
-        graph = simplify(read_graph(arguments.model))
+        source = read_graph(arguments.model)
+        graph = simplify(source)
         is_given = has_integers(graph)
+        _check_repair(arguments, is_given=is_given)
         stage("look for what will hurt")
+        faults = lint_qdq(source) if is_given else ()
         graph, hazards = _of_integers(graph, arguments) if is_given else _of_float(graph, arguments)
     kept = float_nodes(hazards)
     console.json(
@@ -69,6 +82,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "is_quantized": is_given,
             "hazards": [hazard.to_json() for hazard in hazards],
             "keep_float": sorted(kept),
+            "tensorrt": [fault.to_json() for fault in faults],
         }
     )
     if is_given:
@@ -81,9 +95,59 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     count = len(hazards) or "no"
     words = f"; {len(kept)} of {len(graph.nodes)} operators would better stay in float"
     console.line(f"{count} hazards{words if kept else ''}")
+    if is_given:
+        _print_faults(faults, console)
+    if arguments.repair:
+        _repair(source, arguments.repair, console)
     limit = ("high", "medium", "low")
     failing = () if arguments.fail_on == _NEVER else limit[: limit.index(arguments.fail_on) + 1]
-    return int(any(hazard.severity in failing for hazard in hazards))
+    is_bad = any(hazard.severity in failing for hazard in hazards)
+    return int(is_bad or any(_FAULTS[fault.severity] in failing for fault in faults))
+
+
+def _check_repair(arguments: argparse.Namespace, *, is_given: bool) -> None:
+    """Refuse to repair a float model, or in place."""
+    if arguments.repair is None:
+        return
+    if not is_given:
+        raise UsageError(
+            f"{arguments.model} is not quantized: there are no Q/DQ pairs to repair; "
+            "edgekit quantize makes them"
+        )
+    if (
+        arguments.repair.suffix != ".onnx"
+        or arguments.repair.resolve() == Path(arguments.model).resolve()
+    ):
+        raise UsageError(f"--repair {arguments.repair}; give another file that ends in .onnx")
+
+
+def _print_faults(faults: Sequence[Finding], console: Console) -> None:
+    """Print what TensorRT makes of the file's own pairs."""
+    if not faults:
+        console.line("TensorRT takes its pairs as they are")
+        return
+    console.line(f"\nTensorRT, {counted(len(faults), 'fault')}:\n")
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for fault in faults:
+        groups.setdefault((fault.severity, fault.rule, fault.fix), []).append(fault)
+    for (severity, rule, fix), found in groups.items():
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        console.line(f"{severity:<8}  {rule}: {found[0].node}{more}")
+        console.line(f"          {found[0].reason}")
+        console.line(f"          fix: {fix}\n")
+    able = sum(fault.is_repairable for fault in faults)
+    if able:
+        console.line(f"{able} of them can be repaired: --repair FILE")
+
+
+def _repair(source: Graph, output: Path, console: Console) -> None:
+    repaired, done = repair(source)
+    write_graph(repaired, output)
+    left = lint_qdq(repaired)
+    console.line(
+        f"wrote {output}: {counted(len(done), 'repair')}, {len(left)} left; codes have changed, so "
+        "measure it: edgekit eval"
+    )
 
 
 def _of_float(graph: Graph, arguments: argparse.Namespace) -> tuple[Graph, Sequence[Hazard]]:

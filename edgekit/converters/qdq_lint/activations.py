@@ -61,10 +61,10 @@ def scale(view: PairView) -> Iterator[Finding]:
         elif pair.axis is not None and not pair.is_constant:
             yield Finding(
                 "scale",
-                "refused",
+                "speed",
                 pair.name,
-                f"an activation has {pair.scale.size} scales along axis {pair.axis}; TensorRT "
-                "takes one per tensor",
+                f"an activation has {pair.scale.size} scales along axis {pair.axis}; NVIDIA's "
+                "guide has one per tensor, and its parser lets this through",
                 "quantize activations per tensor; the repair takes the largest scale",
                 repair=None if pair.quantize is None else partial(_symmetric, pair),
             )
