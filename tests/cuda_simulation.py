@@ -6,6 +6,7 @@ addresses can be looked into.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import shutil
 import subprocess
@@ -33,6 +34,14 @@ class SimulatedCuda(CudartCuda):
         """Be another machine."""
         self._library.fakeMachine(devices, int(is_integrated))
 
+    def have_driver(self, major: int, minor: int) -> None:
+        """Have another driver, by the newest CUDA that it supports."""
+        self._library.fakeDriver(1000 * major + 10 * minor)
+
+    def last_error(self) -> int:
+        """Return the error that CUDA still keeps for whoever asks next."""
+        return int(self._library.cudaGetLastError())
+
     def launch(self, stream: int, call: Callable[[], None]) -> None:
         """Put a call on a stream, as a kernel is; it is recorded where the stream is captured."""
         kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: call())
@@ -50,7 +59,9 @@ def _library() -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler here to build the simulated CUDA with")
-    path = Path(tempfile.mkdtemp(prefix="edgekit-simulated-cuda-")) / "libcudart-simulated.so"
+    folder = tempfile.mkdtemp(prefix="edgekit-simulated-cuda-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "libcudart-simulated.so"
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", "-o", str(path), str(SOURCE)], check=True, timeout=120
     )
@@ -61,4 +72,5 @@ def simulated_cuda() -> SimulatedCuda:
     """Return a fresh provider on the simulation, a machine with one GPU."""
     cuda = SimulatedCuda(_library())
     cuda.be()
+    cuda.have_driver(12, 6)
     return cuda

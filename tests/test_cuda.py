@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import inspect
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,24 @@ import pytest
 from cuda_simulation import simulated_cuda
 
 from edgekit.errors import CudaError, InputError, RuntimeUnavailableError, UsageError
-from edgekit.runtimes.cuda import PROVIDERS, open_cuda
+from edgekit.runtimes.cuda import PROVIDERS, cudart, open_cuda
 from edgekit.runtimes.cuda.base import Cuda
-from edgekit.runtimes.cuda.cudart import CudartCuda
+from edgekit.runtimes.cuda.cudart import CudartCuda, _open
 from edgekit.runtimes.cuda.exchange import CPU, DeviceTensor, as_device_tensor
 from edgekit.tensor import DType
 
-REAL = Path("/usr/local/cuda/lib64/libcudart.so")
+
+class _Way:
+    """A line of the table whose provider is there already."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+
+    def missing(self) -> tuple[str, ...]:
+        return ()
+
+    def load(self) -> Callable[[], Cuda]:
+        return lambda: self._cuda
 
 
 def _write(address: int, array: np.ndarray) -> None:  # type: ignore[type-arg]
@@ -106,8 +119,44 @@ def test_properties_are_read_one_by_one() -> None:
 def test_a_failure_names_the_function_and_cudas_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_CUDA_FAIL", "cudaMalloc:2")
 
-    with pytest.raises(CudaError, match=r"cudaMalloc failed: out of memory \(CUDA error 2\)"):
+    with pytest.raises(
+        CudaError,
+        match=r"cudaMalloc failed: out of memory \(cudaErrorMemory\w+, CUDA error 2\); free ",
+    ):
         simulated_cuda().malloc(64)
+
+
+def test_a_failure_is_not_left_behind_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = simulated_cuda()
+    monkeypatch.setenv("FAKE_CUDA_FAIL", "cudaMalloc:2:2")
+    cuda.free(cuda.malloc(64))
+
+    with pytest.raises(CudaError):
+        cuda.malloc(64)
+    assert cuda.last_error() == 0
+    cuda.free(cuda.malloc(64))
+
+
+def test_a_way_that_is_newer_than_the_driver_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer, fitting = simulated_cuda(), simulated_cuda()
+    monkeypatch.setattr(newer, "runtime_version", lambda: (13, 0))
+    ways = {"newer": _Way(newer), "fitting": _Way(fitting)}
+    monkeypatch.delenv("EDGEKIT_CUDA", raising=False)
+    monkeypatch.setattr("edgekit.runtimes.cuda.PROVIDERS", ways)
+
+    assert open_cuda.__wrapped__() is fitting
+    del ways["fitting"]
+    assert open_cuda.__wrapped__() is newer
+
+
+def test_a_library_that_is_newer_than_the_driver_comes_last() -> None:
+    cuda = simulated_cuda()
+    cuda.have_driver(11, 4)
+
+    assert _open([cuda.path, "libc.so.6"])[0] == "libc.so.6"
+    assert _open([cuda.path])[0] == cuda.path
+    cuda.have_driver(12, 2)  # the runtime is 12.6: minor versions are compatible
+    assert _open([cuda.path, "libc.so.6"])[0] == cuda.path
 
 
 def test_no_gpu_is_a_count_of_0_and_no_error() -> None:
@@ -144,15 +193,63 @@ def test_a_library_that_is_not_there_says_what_to_install(tmp_path: Path) -> Non
         CudartCuda(tmp_path / "libcudart.so")
 
 
+BINDINGS_CALL = re.compile(r"_(?:call|one)\(cudart\.(cuda\w+)([^()]*)\)")
+
+
 def test_nvidias_package_has_all_that_the_provider_calls() -> None:
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    import re
+    source = (Path(inspect.getfile(Cuda)).parent / "bindings.py").read_text()
+    names = set(re.findall(r"\bcudart\.(cuda[\w.]+)", source))
+    attributes = set(re.findall(r"kind\.(cudaDevAttr\w+)", source))
 
-    import edgekit.runtimes.cuda.bindings as ours
+    assert len(names) > 30 and len(attributes) == 5
+    assert [name for name in names if not _has(runtime, name)] == []
+    assert [name for name in attributes if not _has(runtime.cudaDeviceAttr, name)] == []
 
-    names = set(re.findall(r"cudart\.(cuda\w+)", inspect.getsource(ours)))
-    assert len(names) > 25
-    assert [name for name in names if not hasattr(runtime, name)] == []
+
+def test_nvidias_package_takes_as_many_values_as_the_provider_gives() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    source = (Path(inspect.getfile(Cuda)).parent / "bindings.py").read_text()
+    calls = BINDINGS_CALL.findall(source)
+
+    assert len(calls) > 25
+    for name, values in calls:
+        inspect.signature(getattr(runtime, name)).bind(*range(values.count(",")))
+
+
+def test_nvidias_package_names_the_errors_that_mean_no_gpu() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    from edgekit.runtimes.cuda.bindings import _NO_DEVICE as NAMES
+    from edgekit.runtimes.cuda.cudart import _NO_DEVICE as NUMBERS
+
+    assert {int(getattr(runtime.cudaError_t, name)) for name in NAMES} == NUMBERS
+
+
+def test_numbers_of_the_ctypes_provider_are_nvidias() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+    known = runtime.cudaDeviceAttr
+
+    assert {
+        "sm_count": known.cudaDevAttrMultiProcessorCount,
+        "integrated": known.cudaDevAttrIntegrated,
+        "can_map_host": known.cudaDevAttrCanMapHostMemory,
+        "major": known.cudaDevAttrComputeCapabilityMajor,
+        "minor": known.cudaDevAttrComputeCapabilityMinor,
+    } == cudart._ATTRIBUTES
+    assert (runtime.cudaHostAllocMapped, runtime.cudaHostAllocPortable) == (
+        cudart._MAPPED,
+        cudart._PORTABLE,
+    )
+    assert runtime.cudaStreamNonBlocking == cudart._STREAM_NON_BLOCKING
+    assert runtime.cudaMemcpyKind.cudaMemcpyDefault == cudart._COPY_DEFAULT
+    mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    assert mode == cudart._CAPTURE_THREAD_LOCAL
+
+
+def _has(module: object, path: str) -> bool:
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module is not None
 
 
 def test_nvidias_package_counts_no_gpu_without_a_driver() -> None:
@@ -178,8 +275,6 @@ PYCUDA_DRIVER = {
 
 
 def test_pycuda_is_called_by_names_that_it_has() -> None:
-    import re
-
     source = (Path(inspect.getfile(Cuda)).parent / "pycuda.py").read_text()
 
     assert set(re.findall(r"driver\.(\w+)", source)) <= PYCUDA_DRIVER

@@ -2,8 +2,8 @@
  *
  * Device memory is malloc, a stream does its work at once, a graph is a list of what was put on
  * a stream while it was captured. What is allocated and not freed is counted, so that leaks are
- * seen; FAKE_CUDA_FAIL=FUNCTION:CODE makes one function fail. fakeLaunch puts a call on a
- * stream, as a kernel would be.
+ * seen; FAKE_CUDA_FAIL=FUNCTION:CODE makes one function fail, FUNCTION:CODE:N its N-th call from
+ * now on only. fakeLaunch puts a call on a stream, as a kernel would be.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,12 +21,24 @@ typedef struct stream { graph *captured; } stream;
 static long alive[KINDS];
 static int devices = 1, integrated = 0;
 static double now;
+static error last;
+static int driver = 12060;
 
 static error fails(const char *function) {
     const char *wanted = getenv("FAKE_CUDA_FAIL");
     size_t length = strlen(function);
     if (wanted == NULL || strncmp(wanted, function, length) != 0 || wanted[length] != ':') return SUCCESS;
-    return atoi(wanted + length + 1);
+    const char *turn = strchr(wanted + length + 1, ':');
+    if (turn != NULL) {
+        static char counted[128];
+        static long calls;
+        if (strncmp(counted, wanted, sizeof counted - 1) != 0) {
+            strncpy(counted, wanted, sizeof counted - 1);
+            calls = 0;
+        }
+        if (++calls != atol(turn + 1)) return SUCCESS;
+    }
+    return last = atoi(wanted + length + 1);
 }
 
 #define BEGIN(name) do { error code = fails(name); if (code != SUCCESS) return code; } while (0)
@@ -34,6 +46,11 @@ static error fails(const char *function) {
 long fakeAlive(int kind) { return alive[kind]; }
 void fakeMachine(int count, int is_integrated) { devices = count; integrated = is_integrated; }
 
+void fakeDriver(int version) { driver = version; }
+error cudaGetLastError(void) { error code = last; last = SUCCESS; return code; }
+const char *cudaGetErrorName(error code) {
+    return code == 2 ? "cudaErrorMemoryAllocation" : code == NO_DEVICE ? "cudaErrorNoDevice" : "cudaErrorSimulated";
+}
 const char *cudaGetErrorString(error code) {
     if (code == 2) return "out of memory";
     if (code == NO_DEVICE) return "no CUDA-capable device is detected";
@@ -41,7 +58,7 @@ const char *cudaGetErrorString(error code) {
     return code == SUCCESS ? "no error" : "invalid argument";
 }
 error cudaRuntimeGetVersion(int *version) { *version = 12060; return SUCCESS; }
-error cudaDriverGetVersion(int *version) { *version = 12060; return SUCCESS; }
+error cudaDriverGetVersion(int *version) { *version = driver; return SUCCESS; }
 error cudaGetDeviceCount(int *count) {
     BEGIN("cudaGetDeviceCount");
     *count = devices;

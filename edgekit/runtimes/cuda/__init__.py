@@ -21,7 +21,7 @@ VARIABLE = "EDGEKIT_CUDA"
 PROVIDERS: dict[str, Entry] = {
     "cuda.bindings": Entry(
         "edgekit.runtimes.cuda.bindings:BindingsCuda",
-        needs=("cuda",),
+        needs=("cuda.bindings|cuda.cudart",),
         extra="cuda",
         summary="NVIDIA's own Python package",
     ),
@@ -53,9 +53,19 @@ def open_cuda(name: str | None = None) -> Cuda:
     """
     wanted = name or os.environ.get(VARIABLE) or ""
     if wanted:
-        made: Cuda = pick(PROVIDERS, wanted, kind="way to CUDA").load()()
+        entry = pick(PROVIDERS, wanted, kind="way to CUDA")
+        try:
+            made: Cuda = entry.load()()
+        except ImportError as error:  # PyCUDA's, where there is no driver
+            raise RuntimeUnavailableError(f"{wanted} does not load: {error}") from error
         return made
-    reasons = []
+    return _first_that_works()
+
+
+def _first_that_works() -> Cuda:
+    from edgekit.runtimes.cuda.base import is_newer
+
+    reasons, newer = [], []
     for known, entry in PROVIDERS.items():
         if entry.missing():
             reasons.append(f"{known}: not installed")
@@ -64,6 +74,11 @@ def open_cuda(name: str | None = None) -> Cuda:
             found: Cuda = entry.load()()
         except (RuntimeUnavailableError, ImportError) as error:
             reasons.append(f"{known}: {error}")
-        else:
+            continue
+        # pip gives cuda-bindings 13 to a JetPack 6, whose driver takes CUDA 12 only.
+        if not is_newer(found.runtime_version(), than_driver=found.driver_version()):
             return found
+        newer.append(found)
+    if newer:
+        return newer[0]
     raise RuntimeUnavailableError("CUDA cannot be used here:\n  " + "\n  ".join(reasons))

@@ -8,7 +8,39 @@ from typing import ClassVar
 
 from edgekit.errors import CudaError
 
-__all__ = ["Cuda", "CudaError", "DeviceProperties"]
+__all__ = ["Cuda", "CudaError", "DeviceProperties", "failure", "is_newer"]
+
+_ADVICE = {
+    2: "free memory, or use a smaller batch or workspace",
+    3: "see whether nvidia-smi, or tegrastats on a Jetson, works",
+    35: "update the driver, or use a CUDA runtime that is as old as it",
+    46: "another process has the GPU for itself; end it",
+    100: "see nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all or "
+    "--runtime nvidia",
+    101: "number GPUs from 0, as nvidia-smi -L lists them",
+    209: "build the engine on this device",
+    700: "memory outside an allocation was used; CUDA stays broken until the process is restarted",
+    719: "a kernel crashed; CUDA stays broken until the process is restarted",
+    900: "run once before recording a graph, or turn graphs off",
+    901: "turn graphs off",
+}
+"""What to do, by CUDA's numbers, which have not changed from CUDA 11 to 13."""
+
+
+def failure(function: str, *, name: str, words: str, number: int) -> CudaError:
+    """Return the error for a call that failed: CUDA's words, name and number, and what to do."""
+    advice = _ADVICE.get(number)
+    todo = f"; {advice}" if advice else ""
+    return CudaError(f"{function} failed: {words} ({name}, CUDA error {number}){todo}")
+
+
+def is_newer(runtime: tuple[int, int], *, than_driver: tuple[int, int]) -> bool:
+    """Return whether a runtime is too new for the driver; without a driver, (0, 0), none is.
+
+    Within a major version a newer runtime works on an older driver (NVIDIA's "CUDA
+    Compatibility", minor version compatibility, from CUDA 11 on).
+    """
+    return 0 < than_driver[0] < runtime[0]
 
 
 @dataclass(frozen=True)
@@ -60,7 +92,7 @@ class Cuda(ABC):
 
     @abstractmethod
     def properties(self, device: int = 0) -> DeviceProperties:
-        """Return what a GPU is."""
+        """Return what a GPU is; makes it the one in use."""
 
     @abstractmethod
     def use(self, device: int) -> None:

@@ -10,7 +10,7 @@ except ImportError:  # cuda-python 11.8 and 12.0 to 12.5, as JetPack 5 has them
     from cuda import cudart
 
 from edgekit.errors import RuntimeUnavailableError
-from edgekit.runtimes.cuda.base import Cuda, CudaError, DeviceProperties
+from edgekit.runtimes.cuda.base import Cuda, DeviceProperties, failure
 
 _NO_DEVICE = (
     "cudaErrorInitializationError",
@@ -49,6 +49,7 @@ class BindingsCuda(Cuda):
     def device_count(self) -> int:
         status, count = cudart.cudaGetDeviceCount()
         if status.name in _NO_DEVICE:
+            cudart.cudaGetLastError()
             return 0
         _check("cudaGetDeviceCount", status)
         return int(count)
@@ -152,13 +153,15 @@ def _one(function: Any, *arguments: Any) -> Any:
 
 def _check(function: str, status: Any) -> None:
     if int(status):
-        _, words = cudart.cudaGetErrorString(status)
-        raise CudaError(f"{function} failed: {_text(words)} (CUDA error {int(status)})")
+        # CUDA keeps the last error until it is asked for; torch would raise it as its own.
+        cudart.cudaGetLastError()
+        words = _text(cudart.cudaGetErrorString(status)[1])
+        raise failure(function, name=status.name, words=words, number=int(status))
 
 
 def _text(words: bytes | str) -> str:
     text = words.decode(errors="replace") if isinstance(words, bytes) else words
-    return text.rstrip("\0")
+    return text.split("\0", 1)[0]
 
 
 def _version(number: Any) -> tuple[int, int]:

@@ -7,20 +7,17 @@ import ctypes.util
 import os
 import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import RuntimeUnavailableError
-from edgekit.runtimes.cuda.base import Cuda, CudaError, DeviceProperties
+from edgekit.runtimes.cuda.base import Cuda, DeviceProperties, failure, is_newer
 
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 _WHEEL_FOLDERS = ("nvidia/cu13/lib", "nvidia/cuda_runtime/lib")
-_SYSTEM_FOLDERS = (
-    "/usr/local/cuda/lib64",
-    "/usr/local/cuda/targets/aarch64-linux/lib",
-    "/usr/local/cuda/targets/x86_64-linux/lib",
-)
+_TOOLKITS = Path("/usr/local")
+_TOOLKIT_FOLDERS = ("lib64", "targets/aarch64-linux/lib", "targets/x86_64-linux/lib", "lib")
 
 # Numbers of driver_types.h; they have not changed from CUDA 11 to 13.
 _NO_DEVICE = frozenset({3, 34, 35, 46, 100, 101, 803, 804})
@@ -72,6 +69,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaGraphLaunch": (ctypes.c_void_p, ctypes.c_void_p),
     "cudaGraphExecDestroy": (ctypes.c_void_p,),
     "cudaGraphDestroy": (ctypes.c_void_p,),
+    "cudaGetLastError": (),
 }
 _NAME_BYTES = 256
 _PROPERTIES_BYTES = 8192
@@ -82,7 +80,7 @@ class CudartCuda(Cuda):
     """The runtime library by ctypes.
 
     Args:
-        path: The library; None looks for it.
+        path: The library; None looks for one that is not newer than the driver.
 
     Raises:
         RuntimeUnavailableError: It is not here, or is no CUDA runtime.
@@ -91,17 +89,21 @@ class CudartCuda(Cuda):
     name = "cudart"
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path, self._library = _open(path)
+        self.path, self._library = _open([os.fspath(path)] if path is not None else _candidates())
         try:
             for function, arguments in _SIGNATURES.items():
                 entry = getattr(self._library, function)
                 entry.argtypes, entry.restype = arguments, ctypes.c_int
-            self._words = self._library.cudaGetErrorString
+            self._words, self._name = (
+                getattr(self._library, function)
+                for function in ("cudaGetErrorString", "cudaGetErrorName")
+            )
         except AttributeError as error:
             raise RuntimeUnavailableError(
                 f"{self.path} lacks a function of CUDA 11.4 or later: {error}"
             ) from error
-        self._words.argtypes, self._words.restype = (ctypes.c_int,), ctypes.c_char_p
+        for text in (self._words, self._name):
+            text.argtypes, text.restype = (ctypes.c_int,), ctypes.c_char_p
 
     def runtime_version(self) -> tuple[int, int]:
         return _version(self._int("cudaRuntimeGetVersion"))
@@ -113,6 +115,7 @@ class CudartCuda(Cuda):
         count = ctypes.c_int()
         status = self._library.cudaGetDeviceCount(ctypes.byref(count))
         if status in _NO_DEVICE:
+            self._library.cudaGetLastError()
             return 0
         self._check("cudaGetDeviceCount", status)
         return count.value
@@ -205,8 +208,12 @@ class CudartCuda(Cuda):
 
     def _check(self, function: str, status: int) -> None:
         if status:
-            words = self._words(status).decode(errors="replace")
-            raise CudaError(f"{function} failed: {words} (CUDA error {status})")
+            # CUDA keeps the last error until it is asked for; torch would raise it as its own.
+            self._library.cudaGetLastError()
+            name, words = (
+                text(status).decode(errors="replace") for text in (self._name, self._words)
+            )
+            raise failure(function, name=name, words=words, number=status)
 
     def _int(self, function: str, *arguments: Any) -> int:
         value = ctypes.c_int()
@@ -230,17 +237,37 @@ class CudartCuda(Cuda):
         return memory.raw[:_NAME_BYTES].split(b"\0", 1)[0].decode(errors="replace")
 
 
-def _open(path: Path | None) -> tuple[str, ctypes.CDLL]:
-    reasons = []
-    for candidate in [os.fspath(path)] if path is not None else _candidates():
+def _open(candidates: Iterable[str]) -> tuple[str, ctypes.CDLL]:
+    """Return the first library that the driver is new enough for, else the first that loads."""
+    reasons, newer = [], []
+    for candidate in candidates:
         try:
-            return candidate, ctypes.CDLL(candidate)
+            library = ctypes.CDLL(candidate)
         except OSError as error:
             reasons.append(str(error))
+            continue
+        if not _is_newer_than_driver(library):
+            return candidate, library
+        newer.append((candidate, library))
+    if newer:
+        return newer[0]
+    reason = reasons[0] if reasons else "there is none"
     raise RuntimeUnavailableError(
-        f"CUDA's runtime library does not load ({reasons[-1]}); on a Jetson it comes with JetPack, "
+        f"CUDA's runtime library does not load ({reason}); on a Jetson it comes with JetPack, "
         "elsewhere with the CUDA toolkit or: pip install 'edgekit[cuda]'"
     )
+
+
+def _is_newer_than_driver(library: ctypes.CDLL) -> bool:
+    """Whether it is of a later major version than the driver; asks without starting CUDA."""
+    versions = []
+    for function in ("cudaRuntimeGetVersion", "cudaDriverGetVersion"):
+        number = ctypes.c_int()
+        if not hasattr(library, function) or getattr(library, function)(ctypes.byref(number)):
+            return False
+        versions.append(_version(number.value))
+    runtime, driver = versions
+    return is_newer(runtime, than_driver=driver)
 
 
 def _candidates() -> Iterator[str]:
@@ -250,8 +277,9 @@ def _candidates() -> Iterator[str]:
     for root in dict.fromkeys(roots):
         for folder in _WHEEL_FOLDERS:
             yield from map(str, sorted(Path(root, folder).glob("libcudart.so*")))
-    for folder in _SYSTEM_FOLDERS:
-        yield from map(str, sorted(Path(folder).glob("libcudart.so*")))
+    for toolkit in sorted(_TOOLKITS.glob("cuda*")):
+        for folder in _TOOLKIT_FOLDERS:
+            yield from map(str, sorted((toolkit / folder).glob("libcudart.so*")))
     found = ctypes.util.find_library("cudart")
     if found:
         yield found
