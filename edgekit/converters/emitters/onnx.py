@@ -29,9 +29,9 @@ def emit(
     """Write the model as ONNX, facts in ``metadata_props``.
 
     Args:
-        graph: The model, simplified; with its table for int8 and w8.
+        graph: The model, simplified; with its table for int8, w8 and w4.
         folder: Where to write; empty.
-        target: Its precision is fp32, int8 or w8.
+        target: Its precision is fp32, int8, w8 or w4.
         preprocess: By input name, what to put into the model.
 
     Raises:

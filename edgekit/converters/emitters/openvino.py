@@ -1,4 +1,4 @@
-"""OpenVINO IR: weights in float32, in float16 (computed as the device likes), or int8."""
+"""OpenVINO IR: weights in float32, in float16 (computed as the device likes), or int8, w8, w4."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def emit(
     """Write the model as OpenVINO IR, facts in its ``model_info``.
 
     Args:
-        graph: The model, simplified; with its table for int8 and w8.
+        graph: The model, simplified; with its table for int8, w8 and w4.
         folder: Where to write; empty.
-        target: Its precision is fp32, fp16, int8 or w8.
+        target: Its precision is fp32, fp16, int8, w8 or w4.
         preprocess: By input name, what to put into the model.
 
     Raises:
