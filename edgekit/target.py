@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
+
+ShapeRange = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Smallest, usual and largest shape of one input."""
+
+BUILD_SETTINGS = ("workspace_mib", "optimization_level", "dla_core")
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,10 @@ class Target:
             ``"w8a16"`` (int16 activations), ``"w4"`` (4-bit weights of products).
         precisions: Those that the format can honour.
         summary: One line for help texts.
+        ranges: For inputs with dynamic sizes, the smallest, the usual and the largest shape:
+            TensorRT chooses its kernels for them.
+        build: What the recipe of a TensorRT engine asks for: ``workspace_mib``,
+            ``optimization_level``, ``dla_core``.
     """
 
     name: str
@@ -27,6 +37,8 @@ class Target:
     precision: str = "fp32"
     precisions: tuple[str, ...] = ("fp32", "fp16")
     summary: str = ""
+    ranges: Mapping[str, ShapeRange] = field(default_factory=dict, hash=False)
+    build: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def with_precision(self, precision: str) -> Target:
         """Return the target in another precision.

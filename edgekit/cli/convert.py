@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from edgekit.cli import options, terms
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
 from edgekit.errors import UsageError
+from edgekit.registry import unknown_name
 
 if TYPE_CHECKING:
     from edgekit.pipeline import Built, Check, ConversionResult
@@ -42,7 +44,14 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--output", "-o", type=Path, help="the bundle (default: MODEL.edgekit)")
     parser.add_argument("--folder", action="store_true", help="write a folder, not one zip file")
-    options.add_inputs(parser)
+    options.add_inputs(parser, with_ranges=True)
+    parser.add_argument(
+        "--engine",
+        type=_engine_settings,
+        default={},
+        metavar="KEY=N,...",
+        help="what TensorRT's recipe asks for: workspace=MIB, level=0..5, dla=CORE",
+    )
     parser.add_argument(
         "--fuse-preprocess",
         action="store_true",
@@ -71,14 +80,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     output = arguments.output or arguments.model.with_suffix(".edgekit")
     _check_output(output)
-    targets = [options.target_in(text, arguments.precision) for text in arguments.target]
+    shapes, ranges = options.split_ranges(arguments.shape)
+    targets = [
+        replace(options.target_in(text, arguments.precision), ranges=ranges, build=arguments.engine)
+        for text in arguments.target
+    ]
     asked = terms.read(arguments, targets)
     with console.progress() as stage:
         result = convert(
             arguments.model,
             targets=targets,
             output=output,
-            shapes=options.collect_shapes(arguments.shape),
+            shapes=options.collect_shapes(shapes),
             preprocess=options.collect_preprocess(arguments.preprocess),
             fuse_preprocess=arguments.fuse_preprocess,
             labels=arguments.labels,
@@ -90,6 +103,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         )
     _print_result(result, output, console)
     return 0
+
+
+_SETTINGS = {"workspace": "workspace_mib", "level": "optimization_level", "dla": "dla_core"}
+_HIGHEST = {"workspace": 1 << 20, "level": 5, "dla": 7}
+
+
+def _engine_settings(text: str) -> dict[str, int]:
+    """Return the settings of ``workspace=256,level=4``, by their names in the recipe."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key not in _SETTINGS:
+            raise UsageError(unknown_name(key, tuple(_SETTINGS), kind="setting of --engine"))
+        if not value.isdecimal() or int(value) > _HIGHEST[key]:
+            raise UsageError(f"--engine {part!r}; expected {key}=N, N up to {_HIGHEST[key]}")
+        found[_SETTINGS[key]] = int(value)
+    return found
 
 
 def _check_output(output: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
-from edgekit.target import TARGETS, Target, pick_target
+from edgekit.target import TARGETS, ShapeRange, Target, pick_target
 
 if TYPE_CHECKING:
     from edgekit.preprocess import Preprocess
@@ -67,13 +67,33 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     A tensor's name may itself hold ``:``, as TensorFlow's do; the last part is the shape.
     """
     name, _, sizes = text.rpartition(":")
+    return name, _sizes(sizes, text)
+
+
+def shape_or_range(text: str) -> tuple[str, tuple[int, ...] | ShapeRange]:
+    """Return what ``shape`` does, or of ``input:1x3x224x224..8x3x640x640`` the range of shapes.
+
+    Between the smallest and the largest may stand the usual one; without it that is the
+    largest picture, one at a time.
+    """
+    from edgekit.runtimes.tensorrt.profile import parse_profile
+
+    if ".." not in text:
+        return shape(text)
+    name, colon, sizes = text.rpartition(":")
+    for part in sizes.split(".."):
+        _sizes(part, text)
+    return name, parse_profile(text if colon and name else f"input:{sizes}")[1]
+
+
+def _sizes(sizes: str, text: str) -> tuple[int, ...]:
     parts = sizes.lower().replace(",", "x").split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(
             f"--shape {text!r} is not NAME:SIZES; expected such as "
             "input:1x3x224x224, every size >= 1"
         )
-    return name, tuple(int(part) for part in parts)
+    return tuple(int(part) for part in parts)
 
 
 def target(text: str) -> str:
@@ -115,6 +135,22 @@ def collect_shapes(
     return shapes
 
 
+def split_ranges(
+    pairs: Sequence[tuple[str, tuple[int, ...] | ShapeRange]] | None,
+) -> tuple[list[tuple[str, tuple[int, ...]]], dict[str, ShapeRange]]:
+    """Return the fixed shapes, and the ranges by input name."""
+    fixed: list[tuple[str, tuple[int, ...]]] = []
+    ranges: dict[str, ShapeRange] = {}
+    for name, sizes in pairs or ():
+        if not isinstance(sizes[0], tuple):
+            fixed.append((name, sizes))
+        elif name in ranges:
+            raise UsageError(f"--shape gives {name or 'the input'!r} twice; give it once")
+        else:
+            ranges[name] = sizes
+    return fixed, ranges
+
+
 def collect_preprocess(texts: Sequence[str] | None) -> dict[str, Preprocess]:
     """Return the preprocessing by input name; ``""`` where a text names none.
 
@@ -134,14 +170,15 @@ def collect_preprocess(texts: Sequence[str] | None) -> dict[str, Preprocess]:
     return steps
 
 
-def add_inputs(parser: argparse.ArgumentParser) -> None:
+def add_inputs(parser: argparse.ArgumentParser, *, with_ranges: bool = False) -> None:
     """Add ``--shape`` and ``--preprocess``, for the commands that read a source model."""
     parser.add_argument(
         "--shape",
         action="append",
-        type=shape,
+        type=shape_or_range if with_ranges else shape,
         metavar="NAME:SIZES",
-        help="fix an input's sizes, such as input:1x3x224x224",
+        help="fix an input's sizes, such as input:1x3x224x224"
+        + ("; or the range that TensorRT is to take: 1x3x224x224..8x3x640x640" * with_ranges),
     )
     parser.add_argument(
         "--preprocess",

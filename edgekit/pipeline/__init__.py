@@ -27,6 +27,7 @@ from edgekit.pipeline.check import Check
 from edgekit.pipeline.given import check_given, emit_given, has_integers, notes_on
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.prove import claim_nothing, prove
+from edgekit.pipeline.shapes import give_ranges
 from edgekit.pipeline.stage import stage_folder
 from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
 from edgekit.preprocess import Preprocess
@@ -115,6 +116,7 @@ def convert(
 
     tell(f"load {model.name}")
     source = load_source(model, shapes=shapes or {})
+    wanted = give_ranges(wanted, source)
     steps = _named(preprocess or {}, source.input_names)
     check_input_names(steps, source)
     promised = _with_data(terms or Terms(), calibration, ranges)

@@ -32,7 +32,7 @@ from edgekit.errors import UnsupportedOperatorError
 from edgekit.graph import Graph
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
-from edgekit.target import Target
+from edgekit.target import ShapeRange, Target
 from edgekit.tensor import Dim, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -95,12 +95,12 @@ def emit(
         files=files,
         inputs=graph.inputs,
         outputs=graph.outputs,
-        recipe=build_recipe(plain, precision=target.precision, typed=typed),
+        recipe=build_recipe(plain, target=target, typed=typed),
         fused_preprocess=tuple(fused),
     )
 
 
-def build_recipe(graph: Graph, *, precision: str, typed: Graph | None = None) -> dict[str, Any]:
+def build_recipe(graph: Graph, *, target: Target, typed: Graph | None = None) -> dict[str, Any]:
     """Return what a builder needs to know, JSON-ready.
 
     ``builds`` is tried in order: the first entry whose range holds the installed TensorRT
@@ -110,20 +110,21 @@ def build_recipe(graph: Graph, *, precision: str, typed: Graph | None = None) ->
 
     Args:
         graph: As the file ``"model"`` has it.
-        precision: Of the target.
+        target: Its ranges of shapes, and its settings, go into the recipe.
         typed: As the file ``"typed"`` has it, where there is one.
     """
-    profile, assumed = _profile(graph.inputs)
+    profile, assumed = _profile(graph.inputs, target.ranges)
     of_typed = {"typed_opset": typed.opset} if typed is not None else {}
     return {
         "status": "unverified",
         "opset": graph.opset,
         **of_typed,
         "oldest_tensorrt": oldest_tensorrt(graph),
-        "builds": _builds(precision, has_typed=typed is not None),
+        "builds": _builds(target.precision, has_typed=typed is not None),
         "profiles": [profile] if profile else [],
         "assumed": assumed,
         "workspace_mib": WORKSPACE_MIB,
+        **target.build,
     }
 
 
@@ -171,12 +172,18 @@ def _builds(precision: str, *, has_typed: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _profile(inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Any], list[str]]:
+def _profile(
+    inputs: tuple[TensorSpec, ...], ranges: Mapping[str, ShapeRange]
+) -> tuple[dict[str, Any], list[str]]:
     """Return shapes by input with a dynamic size, and the dynamic sizes by name."""
     profile: dict[str, Any] = {}
     assumed: list[str] = []
     for spec in inputs:
         if spec.is_static or spec.shape is None:
+            continue
+        if spec.name in ranges:
+            named = zip(("min", "opt", "max"), ranges[spec.name], strict=True)
+            profile[spec.name] = {name: list(shape) for name, shape in named}
             continue
         shapes = [_sizes(dim, axis, spec) for axis, dim in enumerate(spec.shape)]
         smallest, usual, largest = (list(sizes) for sizes in zip(*shapes, strict=True))

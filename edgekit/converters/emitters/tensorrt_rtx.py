@@ -66,6 +66,8 @@ def emit(
         "status": "unverified",
         "compiled_by": str(release),
         "compute_capabilities": list(COMPUTE_CAPABILITIES),
+        "workspace_mib": spec.workspace_mib,
+        "optimization_level": spec.optimization_level,
         "profiles": [profile.to_json() for profile in spec.profiles],
         "seconds": facts["wall_s"],
     }

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.runtimes.doctor.system import cpu_count, read_text
+from edgekit.runtimes.doctor.system import cpu_count
+from edgekit.runtimes.text_files import read_text
 
 X86_FEATURES = {
     "avx2": "avx2",

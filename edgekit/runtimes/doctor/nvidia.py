@@ -9,7 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.runtimes.doctor.system import Host, read_text
+from edgekit.runtimes.doctor.system import Host
+from edgekit.runtimes.text_files import read_text
 
 SMI_TIMEOUT_S = 10
 SMI_QUERY = (

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.runtimes.text_files import read_text
+
 
 @dataclass(frozen=True)
 class Host:
@@ -67,14 +69,6 @@ class Memory:
     total: int
     available: int
     limit: int | None = None
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text, empty where it is missing or unreadable."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def sees_system_packages(pyvenv_cfg: str) -> bool:

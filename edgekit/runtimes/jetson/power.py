@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.runtimes.doctor.system import read_text
+from edgekit.runtimes.text_files import read_text
 
 _TIMEOUT_S = 5
 _GPU_NODES = ("*gpu*", "*ga10b*", "*gv11b*", "*gp10b*", "*gb10b*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,7 @@ def plan_build(
     """
     chosen = options or BuildOptions()
     recipe = artifact.recipe
+    chosen = replace(chosen, dla_core=_first(chosen.dla_core, recipe.get("dla_core")))
     if not recipe.get("builds"):
         raise UsageError(f"artifact {artifact.name!r} has no recipe for TensorRT")
     if not release.in_range(f">={recipe.get('oldest_tensorrt', '8.5')}"):
@@ -171,7 +172,7 @@ def plan_build(
         network_flags=names,
         profiles=profiles,
         workspace_mib=chosen.workspace_mib or int(recipe.get("workspace_mib", _WORKSPACE_MIB)),
-        optimization_level=chosen.optimization_level,
+        optimization_level=_first(chosen.optimization_level, recipe.get("optimization_level")),
         dla_core=chosen.dla_core,
         gpu_fallback=chosen.gpu_fallback,
         timing_cache=chosen.timing_cache,
@@ -225,6 +226,11 @@ def _check_dla(options: BuildOptions, profiles: Sequence[Profile]) -> None:
 
 def _without_strong(entry: Mapping[str, Any]) -> list[str]:
     return [name for name in entry.get("network_flags", ()) if name != _STRONG]
+
+
+def _first(chosen: int | None, recipe: int | None) -> int | None:
+    """Return what the user decided, else what the recipe says."""
+    return recipe if chosen is None else chosen
 
 
 def _on_disk(files: ArtifactFiles, role: str, folder: Path, artifact: Artifact) -> Path:
