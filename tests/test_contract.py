@@ -120,6 +120,25 @@ def test_methods_come_before_fixes_and_fixes_before_layers() -> None:
     assert asked[5][2] == 1
 
 
+@pytest.mark.parametrize(("usual", "kept"), [(0.1, ("usual",)), (-0.1, ())])
+def test_what_usually_helps_is_left_out_where_it_does_not(
+    usual: float, kept: tuple[str, ...]
+) -> None:
+    bench = Bench(loss=0.5, helps={"usual": usual})
+    ladder = Ladder(Recipe(fixes=("usual",)), ["mse"], ["bias"], lambda _: [])
+
+    search(
+        bench.measure,
+        ladder,
+        Scale(Promise(0.01), baseline=1.0),
+        artifacts=["a"],
+        clock=lambda: bench.now,
+    )
+
+    asked = [(recipe.method, recipe.fixes) for recipe, _ in bench.asked]
+    assert asked[:3] == [("auto", ("usual",)), ("auto", ()), ("mse", kept)]
+
+
 def test_the_ends_go_to_float_together_before_the_weights_are_touched() -> None:
     bench = Bench(loss=0.5, enough=99)
     ladder = Ladder(Recipe(), ["mse"], ["bias"], lambda _: [], ends=("sigmoid", "concat"))

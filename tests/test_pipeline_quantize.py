@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_equalized_weights_are_measured_again(known: Calibrated) -> None:
     assert maker.graph(Recipe("auto", (EQUALIZE,))) is not known.graph
     assert plain.ranges["r"] != equal.ranges["r"]
     assert plain.ranges["x"] == equal.ranges["x"]
+
+
+@pytest.mark.parametrize(("weights_only", "fixes"), [(False, (EQUALIZE, BIAS)), (True, (ROUND,))])
+def test_the_first_recipe_does_what_usually_helps(
+    known: Calibrated, weights_only: bool, fixes: tuple[str, ...]
+) -> None:
+    recipe = Maker(known, progress=ignore).first(weights_only=weights_only)
+
+    assert recipe == Recipe("auto", fixes)
+
+
+def test_without_samples_the_first_recipe_does_nothing_to_the_weights(known: Calibrated) -> None:
+    bare = replace(known, samples=())
+
+    recipe = Maker(bare, progress=ignore).first(weights_only=False, keep_float=(FIRST,))
+
+    assert recipe == Recipe("auto", keep_float=(FIRST,))
 
 
 def test_another_method_needs_no_other_pass(known: Calibrated) -> None:

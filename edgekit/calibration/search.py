@@ -1,9 +1,9 @@
 """The ladder from all integers to a kept promise, cheapest rung first.
 
-Ranges by the given method; by the others; the ends of the network in float; the fixes of the
-weights, each kept only where it helps; then layers back to float, those first that hurt most
-for the time they save. How many of them is found by doubling and halving, in about
-2 log2(layers) measurements.
+Ranges by the given method, with the fixes that usually help; without these; by the other
+methods; the ends of the network in float; the other fixes of the weights, each kept only where it
+helps; then layers back to float, those first that hurt most for the time they save. How many of
+them is found by doubling and halving, in about 2 log2(layers) measurements.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Ladder:
     """The rungs.
 
     Args:
-        start: The first recipe: the user's method and the nodes that he keeps in float.
+        start: The first recipe: the user's method, fixes that usually help, and the nodes that he
+            keeps in float.
         methods: Other ways to choose ranges.
         fixes: Names of what can be done to the weights, cheapest first.
         ends: Nodes that cost nothing in float, such as the Sigmoids and the last Concat of a
@@ -161,11 +162,15 @@ def _cheap_rungs(climb: _Climb, ladder: Ladder, artifacts: Sequence[str]) -> Tri
     """Return the best trial with every layer in integers, or the first that is kept."""
     scale = climb.scale
     best = climb.try_out(ladder.start, artifacts)
+    if ladder.start.fixes and not scale.is_kept(best):
+        trial = climb.try_out(replace(ladder.start, fixes=()), artifacts)
+        best = min(best, trial, key=scale.worst)
+    fixes = best.recipe.fixes
     for method in ladder.methods:
         if scale.is_kept(best):
             return best
         if method != ladder.start.method:
-            trial = climb.try_out(replace(ladder.start, method=method), artifacts)
+            trial = climb.try_out(replace(ladder.start, method=method, fixes=fixes), artifacts)
             best = min(best, trial, key=scale.worst)
     if ladder.ends and not scale.is_kept(best):
         trial = climb.try_out(best.recipe.with_float(ladder.ends), artifacts)

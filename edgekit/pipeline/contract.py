@@ -45,7 +45,7 @@ class Kept:
         built: The artifacts, as they were measured.
         outcome: How the search went.
         yardstick: What it measured by.
-        ranges: That the integers were made from.
+        ranges: Of the source's tensors, by the method that the integers were made with.
         costs: Per layer; empty where they were not needed.
     """
 
@@ -66,8 +66,9 @@ def quantize_once(
     progress: Progress,
 ) -> tuple[Built, ...]:
     """Return the artifacts by the first recipe, unmeasured."""
-    workshop = Workshop(Maker(known, progress=progress), stage, fused=fused)
-    recipe = Recipe(known.method, keep_float=terms.keep_float)
+    maker = Maker(known, progress=progress)
+    workshop = Workshop(maker, stage, fused=fused)
+    recipe = maker.first(weights_only=is_weights_only(targets), keep_float=terms.keep_float)
     return tuple(workshop.build(target, recipe)[0] for target in targets)
 
 
@@ -125,15 +126,15 @@ def keep_promise(
         SIMULATED_ON if first.precision == "int8" else first.format, first.precision
     )
     costs = _Costs(maker, known, scheme, progress=progress)
-    start = Recipe(known.method, keep_float=terms.keep_float)
+    start = maker.first(weights_only=is_weights_only(targets), keep_float=terms.keep_float)
     outcome = search(
         bench.measure,
         Ladder(
             start,
             maker.methods if terms.method is None else (),
-            maker.fixes,
+            tuple(name for name in maker.fixes if name not in start.fixes),
             costs.order,
-            float_ends(maker(known.graph, start, scheme), known.ranges),
+            float_ends(maker(maker.graph(start), start, scheme), maker.ranges(start)),
         ),
         scale,
         artifacts=[artifact_name(target) for target in targets],
@@ -150,7 +151,14 @@ def keep_promise(
     if terms.advise and not costs.found:
         costs.order(replace(recipe, keep_float=terms.keep_float))
     built = tuple(bench.ready[artifact_name(target)][1] for target in targets)
-    return Kept(built, outcome, yardstick, maker.ranges(recipe), tuple(costs.found))
+    # Of the source's own tensors, so that they serve another conversion of the same model.
+    ranges = maker.ranges(replace(recipe, fixes=()))
+    return Kept(built, outcome, yardstick, ranges, tuple(costs.found))
+
+
+def is_weights_only(targets: Sequence[Target]) -> bool:
+    """Whether activations stay float on every target."""
+    return all(pick_scheme(item.format, item.precision).is_weight_only for item in targets)
 
 
 def float_ends(quantized: QuantizedGraph, ranges: Ranges) -> tuple[str, ...]:

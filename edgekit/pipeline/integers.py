@@ -12,14 +12,13 @@ from edgekit.bundle import Contract, ContractFigure, ContractStep, Status
 from edgekit.bundle.contract import MEASURED, SIMULATED
 from edgekit.calibration.contract import Figure
 from edgekit.converters.quantize.prepare import prepare_for_integers
-from edgekit.converters.quantize.scheme import pick_scheme
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.advice import advise
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import RANGES_FILE
 from edgekit.pipeline.check import Check
-from edgekit.pipeline.contract import Kept, keep_promise, quantize_once
+from edgekit.pipeline.contract import Kept, is_weights_only, keep_promise, quantize_once
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.quantize import Calibrated, calibrated, treated
 from edgekit.pipeline.samples import Sample
@@ -112,7 +111,7 @@ def build_integers(
     for name in terms.keep_float:
         if name not in nodes:
             raise UsageError(unknown_name(name, nodes, kind="node"))
-    weights_only = all(map(_is_weight_only, targets))
+    weights_only = is_weights_only(targets)
     is_promised = verify and not (weights_only and terms.asks_nothing)
     if verify and not is_promised:
         notes += (UNPROMISED,)
@@ -157,10 +156,6 @@ def build_integers(
         kept.outcome.figures,
         notes,
     )
-
-
-def _is_weight_only(target: Target) -> bool:
-    return pick_scheme(target.format, target.precision).is_weight_only
 
 
 def _advice(

@@ -20,8 +20,8 @@ from edgekit.calibration.samples import open_samples
 from edgekit.converters.gate import check_step
 from edgekit.converters.passes.rewrites import REWRITES, rewrite
 from edgekit.converters.quantize import Scheme, quantize
+from edgekit.converters.quantize.balance import balance_channels, can_balance
 from edgekit.converters.quantize.bias import correct_bias
-from edgekit.converters.quantize.equalize import equalize, layer_pairs
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.tap import Taps, find_taps
 from edgekit.errors import CalibrationError, UsageError
@@ -42,6 +42,9 @@ FIX_SAMPLES = 32
 BIAS, EQUALIZE, ROUND = "bias_correction", "equalization", "adaptive_rounding"
 FIXES = (BIAS, EQUALIZE, ROUND)
 """Cheapest first: the order of the ladder."""
+
+USUAL, USUAL_OF_WEIGHTS = (EQUALIZE, BIAS), (ROUND,)
+"""Fixes of the first recipe: of integers, and where activations stay float."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,14 @@ class Maker:
         """Fixes that can be tried: they need samples, and layers that they can change."""
         if not self._known.samples:
             return ()
-        can_equalize = self._known.again is not None and bool(layer_pairs(self._known.graph))
+        can_equalize = self._known.again is not None and can_balance(self._known.graph)
         return tuple(name for name in FIXES if name != EQUALIZE or can_equalize)
+
+    def first(self, *, weights_only: bool, keep_float: tuple[str, ...] = ()) -> Recipe:
+        """Return the first recipe; ``weights_only`` where activations stay float everywhere."""
+        usual = USUAL_OF_WEIGHTS if weights_only else USUAL
+        fixes = tuple(name for name in usual if name in self.fixes)
+        return Recipe(self._known.method, fixes, keep_float)
 
     def graph(self, recipe: Recipe) -> Graph:
         """Return the float graph that the recipe quantizes: equalized, or as it is."""
@@ -216,7 +225,7 @@ class Maker:
             return self._known
         if self._equal is None:
             self._tell("equalize channels, and measure again")
-            graph = equalize(self._known.graph)
+            graph = balance_channels(self._known.graph, self._known.samples)
             self._equal = replace(self._known, graph=graph, ranges=self._known.again(graph))
         return self._equal
 

@@ -6,7 +6,8 @@
     to_qdq -> an ONNX graph with Q/DQ pairs where a target is fast (qdq.py, placement.py)
 
 What makes integers lose less: ``balance_channels`` with samples or ``equalize`` without (before
-calibration), ``correct_bias`` and ``round_weights`` (after ``quantize``). To add an operator: one line in ``operators._ROLES``.
+calibration), ``correct_bias`` and ``round_weights`` (after ``quantize``). To add an operator: one
+line in ``operators._ROLES``.
 """
 
 from __future__ import annotations
