@@ -270,7 +270,7 @@ def test_nvidias_package_counts_no_gpu_without_a_driver() -> None:
 PYCUDA_DRIVER = {
     *("init", "Error", "get_version", "get_driver_version", "Device", "device_attribute"),
     *("mem_get_info", "mem_alloc", "host_alloc_flags", "pagelocked_empty", "memcpy_dtod_async"),
-    *("Stream", "Event"),
+    *("Stream", "Event", "Context", "memcpy_htod_async", "memcpy_dtoh_async"),
 }
 
 
