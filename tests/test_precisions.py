@@ -91,6 +91,19 @@ def test_the_contract_measures_it_on_the_runtime_of_each_target(case: Kept, fold
     assert all(item.status == "measured" and item.lost <= 0.02 for item in contract.figures)
 
 
+def test_where_only_weights_are_integers_no_other_ranges_are_tried(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(folder / "products.npy")
+
+    status = convert(folder, "products", "-t", "onnx:w4", "-c", data, "--max-drop", "0.001%")
+
+    told = capsys.readouterr().err
+    assert status != 0
+    assert "adaptive rounding" in told
+    assert "ranges by minmax" not in told
+
+
 def test_the_second_file_for_tensorrt_is_held_against_the_measured_one(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,12 +126,14 @@ def keep_promise(
         SIMULATED_ON if first.precision == "int8" else first.format, first.precision
     )
     costs = _Costs(maker, known, scheme, progress=progress)
-    start = maker.first(weights_only=is_weights_only(targets), keep_float=terms.keep_float)
+    weights_only = is_weights_only(targets)
+    start = maker.first(weights_only=weights_only, keep_float=terms.keep_float)
     outcome = search(
         bench.measure,
         Ladder(
             start,
-            maker.methods if terms.method is None else (),
+            # Ranges are of activations.
+            () if weights_only or terms.method is not None else maker.methods,
             tuple(name for name in maker.fixes if name not in start.fixes),
             costs.order,
             float_ends(maker(maker.graph(start), start, scheme), maker.ranges(start)),
