@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import inspect
 import re
 import sys
@@ -14,12 +13,10 @@ import numpy as np
 import pytest
 from cuda_simulation import simulated_cuda
 
-from edgekit.errors import CudaError, InputError, RuntimeUnavailableError, UsageError
+from edgekit.errors import CudaError, RuntimeUnavailableError, UsageError
 from edgekit.runtimes.cuda import PROVIDERS, cudart, open_cuda
 from edgekit.runtimes.cuda.base import Cuda
 from edgekit.runtimes.cuda.cudart import CudartCuda, _open
-from edgekit.runtimes.cuda.exchange import CPU, DeviceTensor, as_device_tensor
-from edgekit.tensor import DType
 
 
 class _Way:
@@ -265,21 +262,6 @@ def test_nvidias_package_counts_no_gpu_without_a_driver() -> None:
             cuda.malloc(64)
 
 
-# Names of PyCUDA 2026.1's driver module that the provider calls, from its source
-# (src/wrapper/wrap_cudadrv.cpp and pycuda/driver.py).
-PYCUDA_DRIVER = {
-    *("init", "Error", "get_version", "get_driver_version", "Device", "device_attribute"),
-    *("mem_get_info", "mem_alloc", "host_alloc_flags", "pagelocked_empty", "memcpy_dtod_async"),
-    *("Stream", "Event", "Context", "memcpy_htod_async", "memcpy_dtoh_async"),
-}
-
-
-def test_pycuda_is_called_by_names_that_it_has() -> None:
-    source = (Path(inspect.getfile(Cuda)).parent / "pycuda.py").read_text()
-
-    assert set(re.findall(r"driver\.(\w+)", source)) <= PYCUDA_DRIVER
-
-
 @pytest.mark.parametrize("name", ["cudart", "cuda.bindings", "pycuda"])
 def test_every_provider_gives_the_whole_interface(name: str) -> None:
     if PROVIDERS[name].missing():
@@ -295,103 +277,6 @@ def test_every_provider_gives_the_whole_interface(name: str) -> None:
 def test_an_unknown_way_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError, match="did you mean 'pycuda'"):
         open_cuda("pycudda")
-
-
-def _tensor(values: np.ndarray) -> DeviceTensor:  # type: ignore[type-arg]
-    cuda = simulated_cuda()
-    made = DeviceTensor.allocate(cuda, values.shape, DType.from_numpy(values.dtype), device=0)
-    _write(made.address, values)
-    return made
-
-
-class _Torchlike:
-    """Another library's tensor: the CUDA array interface alone."""
-
-    def __init__(self, tensor: DeviceTensor, strides: tuple[int, ...] | None = None) -> None:
-        self.__cuda_array_interface__ = {**tensor.__cuda_array_interface__, "strides": strides}
-
-
-class _Dlpacklike:
-    """DLPack alone; on the CPU for numpy, which reads no other."""
-
-    def __init__(self, tensor: DeviceTensor) -> None:
-        self._tensor = tensor
-
-    def __dlpack__(self, **named: object) -> object:
-        return self._tensor.__dlpack__()
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self._tensor.__dlpack_device__()
-
-
-VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-
-
-def test_memory_of_a_tensor_goes_with_it() -> None:
-    cuda = simulated_cuda()
-    before = cuda.alive()["memory"]
-    tensor = DeviceTensor.allocate(cuda, (2, 3), DType.FLOAT16, device=0)
-
-    assert cuda.alive()["memory"] == before + 1
-    assert tensor.nbytes == 12
-    del tensor
-    gc.collect()
-    assert cuda.alive()["memory"] == before
-
-
-def test_the_array_interface_is_read_and_written() -> None:
-    tensor = _tensor(VALUES)
-
-    taken = as_device_tensor(_Torchlike(tensor))
-
-    assert taken is not None
-    assert (taken.address, taken.shape, taken.dtype) == (tensor.address, (2, 3, 4), DType.FLOAT32)
-
-
-def test_dlpack_goes_both_ways_and_is_given_back_once() -> None:
-    cuda = simulated_cuda()
-    before = cuda.alive()["memory"]
-    tensor = DeviceTensor.allocate(cuda, (2, 3, 4), DType.FLOAT32, device=0)
-    taken = as_device_tensor(_Dlpacklike(tensor))
-
-    assert taken is not None
-    assert (taken.address, taken.shape, taken.dtype) == (tensor.address, (2, 3, 4), DType.FLOAT32)
-    del tensor
-    gc.collect()
-    assert cuda.alive()["memory"] == before + 1  # the capsule's taker still holds it
-    del taken
-    gc.collect()
-    assert cuda.alive()["memory"] == before
-
-
-def test_a_capsule_that_nobody_takes_frees_what_is_in_it() -> None:
-    cuda = simulated_cuda()
-    before = cuda.alive()["memory"]
-    capsule = DeviceTensor.allocate(cuda, (4,), DType.INT8, device=0).__dlpack__()
-
-    assert cuda.alive()["memory"] == before + 1
-    del capsule
-    gc.collect()
-    assert cuda.alive()["memory"] == before
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8", "int64", "bool"])
-def test_numpy_reads_our_capsules(dtype: str) -> None:
-    """The oracle of the structure's layout; numpy reads memory of the CPU only."""
-    values = (VALUES % 2).astype(dtype)
-    tensor = DeviceTensor(values.ctypes.data, values.shape, DType(dtype), owner=values, kind=CPU)
-
-    assert np.array_equal(np.from_dlpack(_Dlpacklike(tensor)), values)
-
-
-def test_numpys_capsules_are_in_host_memory_and_not_taken() -> None:
-    assert as_device_tensor(VALUES) is None
-    assert as_device_tensor("text") is None
-
-
-def test_a_strided_tensor_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"not C-contiguous.*copy it first"):
-        as_device_tensor(_Torchlike(_tensor(VALUES), strides=(4, 8, 24)))
 
 
 def test_importing_the_layer_loads_no_vendor_library() -> None:

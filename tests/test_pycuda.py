@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import inspect
+import re
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -132,3 +135,18 @@ def test_the_main_thread_ends_with_no_context_on_its_stack(bench: Bench) -> None
     bench.cuda._close()  # type: ignore[attr-defined]
 
     assert bench.driver.stack() == []
+
+
+# Names of PyCUDA 2026.1's driver module that the provider calls, from its source
+# (src/wrapper/wrap_cudadrv.cpp and pycuda/driver.py).
+PYCUDA_DRIVER = {
+    *("init", "Error", "get_version", "get_driver_version", "Device", "device_attribute"),
+    *("mem_get_info", "mem_alloc", "host_alloc_flags", "pagelocked_empty", "memcpy_dtod_async"),
+    *("Stream", "Event", "Context", "memcpy_htod_async", "memcpy_dtoh_async"),
+}
+
+
+def test_pycuda_is_called_by_names_that_it_has() -> None:
+    source = (Path(inspect.getfile(Cuda)).parent / "pycuda.py").read_text()
+
+    assert set(re.findall(r"driver\.(\w+)", source)) <= PYCUDA_DRIVER

@@ -1,17 +1,18 @@
 """Tensors in the GPU's memory, given and taken without a copy: DLPack and the CUDA array interface.
 
-Sources: dlpack.h 0.8 (the unversioned ``DLManagedTensor``, which every library takes); the
-Python array API's data interchange; numba's CUDA array interface, version 3.
+Sources: the Python array API's data interchange; numba's CUDA array interface, version 3.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import InputError
+from edgekit.errors import CudaError, InputError
+from edgekit.runtimes.cuda import capsules
 from edgekit.tensor import DType
 
 if TYPE_CHECKING:
@@ -21,58 +22,7 @@ CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13
 """``DLDeviceType``; pinned and managed memory have addresses that the GPU takes."""
 
 _ON_DEVICE = (CUDA, CUDA_HOST, CUDA_MANAGED)
-_NAME, _USED = b"dltensor", b"used_dltensor"
 _CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
-_LEGACY_STREAM = 1
-"""The default stream in both protocols: what was put there before is done when ours begins."""
-
-
-class _Device(ctypes.Structure):
-    _fields_ = (("kind", ctypes.c_int32), ("index", ctypes.c_int32))
-
-
-class _DataType(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
-
-
-class _Tensor(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _DataType),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _Managed(ctypes.Structure):
-    pass
-
-
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
-_Managed._fields_ = (
-    ("tensor", _Tensor),
-    ("context", ctypes.c_void_p),
-    ("deleter", _Deleter),
-)
-
-_new = ctypes.pythonapi.PyCapsule_New
-_new.argtypes, _new.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p), ctypes.py_object
-_get = ctypes.pythonapi.PyCapsule_GetPointer
-_get.argtypes, _get.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_void_p
-_get_raw = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
-_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_IsValid", ctypes.pythonapi)
-)
-_rename = ctypes.pythonapi.PyCapsule_SetName
-_rename.argtypes, _rename.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_int
-
-# What a capsule that is out there keeps alive, by the address of its structure.
-_given: dict[int, tuple[Any, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -128,45 +78,60 @@ class DeviceTensor:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.kind, self.device
 
-    def __dlpack__(self, *, stream: int | None = None, **_newer: Any) -> Any:
-        """Return a capsule; what a session made is done, so that no stream has to wait."""
-        del stream
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return a capsule; what a session made is done, so that no stream has to wait.
+
+        Raises:
+            BufferError: A copy or another device is asked for, or DLPack has no such type.
+        """
+        del stream, max_version  # every version reads the first one
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("EdgeKit gives its tensors as they are, without a copy")
         shape = (ctypes.c_int64 * max(len(self.shape), 1))(*self.shape)
-        managed = _Managed()
-        managed.tensor = _Tensor(
+        # DLPack 1.2 takes no null for them any more.
+        strides = (ctypes.c_int64 * max(len(self.shape), 1))(*_strides(self.shape, 1))
+        tensor = capsules.Tensor(
             data=self.address,
-            device=_Device(self.kind, self.device),
+            device=capsules.Device(self.kind, self.device),
             ndim=len(self.shape),
             dtype=_data_type(self.dtype),
             shape=shape,
-            strides=None,
+            strides=strides,
             byte_offset=0,
         )
-        managed.deleter = _DROP
-        place = ctypes.addressof(managed)
-        _given[place] = (managed, shape, self)
-        return _new(place, _NAME, ctypes.cast(_FORGET, ctypes.c_void_p))
+        return capsules.give(tensor, keep=(shape, strides, self))
 
 
-def as_device_tensor(value: object) -> DeviceTensor | None:
+def as_device_tensor(value: object, *, stream: int | None = None) -> DeviceTensor | None:
     """Return what is in the GPU's memory as a tensor, or None of something else.
 
     Args:
-        value: Anything with ``__cuda_array_interface__`` or ``__dlpack__``; it stays the
+        value: Anything with ``__dlpack__`` or ``__cuda_array_interface__``; it stays the
             owner of its memory.
+        stream: Handle of the stream that will use it: by DLPack, its owner makes that stream
+            wait for what fills the tensor. None where that is done already; of the CUDA
+            array interface it has to be.
 
     Raises:
         InputError: It is not C-contiguous, or has a type that EdgeKit does not know.
     """
     if isinstance(value, DeviceTensor):
         return value
-    interface = getattr(value, "__cuda_array_interface__", None)
-    if isinstance(interface, dict):
-        return _from_interface(interface, value)
+    # DLPack first: it tells the device, and lets streams wait.
     ask = getattr(value, "__dlpack_device__", None)
-    if ask is None or int(ask()[0]) not in _ON_DEVICE:
-        return None
-    return _from_capsule(value.__dlpack__(stream=_LEGACY_STREAM))  # type: ignore[attr-defined]
+    if ask is not None:
+        if int(ask()[0]) not in _ON_DEVICE:
+            return None
+        return _from_capsule(value.__dlpack__(stream=stream))  # type: ignore[attr-defined]
+    interface = getattr(value, "__cuda_array_interface__", None)
+    return _from_interface(interface, value) if isinstance(interface, dict) else None
 
 
 @dataclass
@@ -176,8 +141,9 @@ class _Memory:
     device: int
 
     def __del__(self) -> None:
-        self.cuda.use(self.device)
-        self.cuda.free(self.address)
+        with contextlib.suppress(CudaError):  # at the end CUDA may have ended first
+            self.cuda.use(self.device)
+            self.cuda.free(self.address)
 
 
 @dataclass
@@ -203,9 +169,14 @@ def _from_interface(interface: dict[str, Any], owner: object) -> DeviceTensor:
 
 
 def _from_capsule(capsule: Any) -> DeviceTensor:
-    managed = ctypes.cast(_get(capsule, _NAME), ctypes.POINTER(_Managed))
+    try:
+        managed = capsules.take(capsule)
+    except ValueError as error:
+        raise InputError(
+            "a DLPack capsule without an unversioned tensor in it, or one that was taken "
+            f"already: {error}"
+        ) from error
     tensor = managed.contents.tensor
-    _rename(capsule, _USED)  # ours now: the capsule does not delete it any more
     owner = _Borrowed(managed, lambda it: it.contents.deleter(it) if it.contents.deleter else None)
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
     if tensor.strides:
@@ -222,30 +193,18 @@ def _from_capsule(capsule: Any) -> DeviceTensor:
     )
 
 
-def _drop(managed: Any) -> None:
-    """The taker is done with a structure that we gave."""
-    _given.pop(ctypes.addressof(managed.contents), None)
-
-
-def _forget(capsule: int) -> None:
-    """A capsule dies; where nobody took what is in it, that goes too."""
-    if _is_valid(capsule, _NAME):
-        _given.pop(_get_raw(capsule, _NAME), None)
-
-
-# Kept for as long as the module: capsules and other libraries hold their addresses.
-_DROP = _Deleter(_drop)
-_FORGET = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_forget)
-
-
-def _data_type(dtype: DType) -> _DataType:
+def _data_type(dtype: DType) -> capsules.DataType:
+    if dtype in (DType.STRING, DType.INT4, DType.UINT4):
+        raise BufferError(f"EdgeKit gives no {dtype.value} by DLPack")
     bits = 8 if dtype is DType.BOOL else 8 * dtype.to_numpy().itemsize
-    return _DataType(_CODES[dtype.value.rstrip("0123456789")], bits, 1)
+    return capsules.DataType(_CODES[dtype.value.rstrip("0123456789")], bits, 1)
 
 
-def _type_name(kind: _DataType) -> str:
+def _type_name(kind: capsules.DataType) -> str:
     names = {code: name for name, code in _CODES.items()}
     name = names.get(kind.code, f"DLPack type {kind.code} of ")
+    if kind.lanes != 1:
+        return f"{name}{kind.bits}x{kind.lanes}"
     return name if name == "bool" else f"{name}{kind.bits}"
 
 
