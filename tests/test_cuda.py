@@ -146,6 +146,21 @@ def test_a_way_that_is_newer_than_the_driver_comes_last(monkeypatch: pytest.Monk
     assert open_cuda.__wrapped__() is newer
 
 
+def test_without_a_driver_the_runtimes_version_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CUDA 11.8's own answers 35 to it (measured)."""
+    cuda = simulated_cuda()
+    cuda.have_driver(0, 0)
+    cuda.be(devices=0)
+    monkeypatch.setenv("FAKE_CUDA_FAIL", "cudaRuntimeGetVersion:35")
+    monkeypatch.delenv("EDGEKIT_CUDA", raising=False)
+    monkeypatch.setattr("edgekit.runtimes.cuda.PROVIDERS", {"cudart": _Way(cuda)})
+
+    assert open_cuda.__wrapped__() is cuda
+    assert cuda.device_count() == 0
+
+
 def test_a_library_that_is_newer_than_the_driver_comes_last() -> None:
     cuda = simulated_cuda()
     cuda.have_driver(11, 4)

@@ -57,7 +57,7 @@ const char *cudaGetErrorString(error code) {
     if (code == 900) return "operation not permitted when stream is capturing";
     return code == SUCCESS ? "no error" : "invalid argument";
 }
-error cudaRuntimeGetVersion(int *version) { *version = 12060; return SUCCESS; }
+error cudaRuntimeGetVersion(int *version) { BEGIN("cudaRuntimeGetVersion"); *version = 12060; return SUCCESS; }
 error cudaDriverGetVersion(int *version) { *version = driver; return SUCCESS; }
 error cudaGetDeviceCount(int *count) {
     BEGIN("cudaGetDeviceCount");

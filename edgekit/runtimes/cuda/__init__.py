@@ -10,7 +10,7 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from edgekit.errors import RuntimeUnavailableError
+from edgekit.errors import CudaError, RuntimeUnavailableError
 from edgekit.registry import Entry, pick
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ def open_cuda(name: str | None = None) -> Cuda:
 
 
 def _first_that_works() -> Cuda:
-    from edgekit.runtimes.cuda.base import is_newer
-
     reasons, newer = [], []
     for known, entry in PROVIDERS.items():
         if entry.missing():
@@ -72,13 +70,21 @@ def _first_that_works() -> Cuda:
             continue
         try:
             found: Cuda = entry.load()()
-        except (RuntimeUnavailableError, ImportError) as error:
+        except (RuntimeUnavailableError, CudaError, ImportError) as error:
             reasons.append(f"{known}: {error}")
             continue
-        # pip gives cuda-bindings 13 to a JetPack 6, whose driver takes CUDA 12 only.
-        if not is_newer(found.runtime_version(), than_driver=found.driver_version()):
+        if _fits_driver(found):
             return found
         newer.append(found)
     if newer:
         return newer[0]
     raise RuntimeUnavailableError("CUDA cannot be used here:\n  " + "\n  ".join(reasons))
+
+
+def _fits_driver(cuda: Cuda) -> bool:
+    """Whether the driver is new enough: pip gives cuda-bindings 13 to a JetPack 6, with CUDA 12."""
+    from edgekit.runtimes.cuda.base import is_newer
+
+    driver = cuda.driver_version()
+    # Without a driver CUDA 11 does not even tell its own version.
+    return not driver[0] or not is_newer(cuda.runtime_version(), than_driver=driver)

@@ -13,7 +13,7 @@ __all__ = ["Cuda", "CudaError", "DeviceProperties", "failure", "is_newer"]
 _ADVICE = {
     2: "free memory, or use a smaller batch or workspace",
     3: "see whether nvidia-smi, or tegrastats on a Jetson, works",
-    35: "update the driver, or use a CUDA runtime that is as old as it",
+    35: "install or update NVIDIA's driver, or use a CUDA runtime that is as old as it",
     46: "another process has the GPU for itself; end it",
     100: "see nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all or "
     "--runtime nvidia",
@@ -80,7 +80,11 @@ class Cuda(ABC):
 
     @abstractmethod
     def runtime_version(self) -> tuple[int, int]:
-        """Return the version of the CUDA runtime, such as ``(12, 6)``."""
+        """Return the version of the CUDA runtime, such as ``(12, 6)``.
+
+        Raises:
+            CudaError: CUDA 11's own does not tell it where there is no driver.
+        """
 
     @abstractmethod
     def driver_version(self) -> tuple[int, int]:

@@ -36,7 +36,7 @@ class BindingsCuda(Cuda):
     def __init__(self) -> None:
         self._attribute = cudart.cudaDeviceAttr
         try:
-            self.runtime_version()
+            self.driver_version()
         except RuntimeError as error:  # its loader's own error: no libcudart or libcuda
             raise RuntimeUnavailableError(f"cuda.bindings: {error}") from error
 
