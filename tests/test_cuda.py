@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import inspect
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from cuda_simulation import simulated_cuda
 
 from edgekit.errors import CudaError, RuntimeUnavailableError, UsageError
-from edgekit.runtimes.cuda import PROVIDERS, cudart, open_cuda
+from edgekit.runtimes.cuda import PROVIDERS, open_cuda
 from edgekit.runtimes.cuda.base import Cuda
 from edgekit.runtimes.cuda.cudart import CudartCuda, _open
 
@@ -203,78 +201,6 @@ def test_a_library_that_is_no_cuda_is_refused() -> None:
 def test_a_library_that_is_not_there_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(RuntimeUnavailableError, match=r"pip install 'edgekit\[cuda\]'"):
         CudartCuda(tmp_path / "libcudart.so")
-
-
-BINDINGS_CALL = re.compile(r"_(?:call|one)\(cudart\.(cuda\w+)([^()]*)\)")
-
-
-def test_nvidias_package_has_all_that_the_provider_calls() -> None:
-    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    source = (Path(inspect.getfile(Cuda)).parent / "bindings.py").read_text()
-    names = set(re.findall(r"\bcudart\.(cuda[\w.]+)", source))
-    attributes = set(re.findall(r"kind\.(cudaDevAttr\w+)", source))
-
-    assert len(names) > 30 and len(attributes) == 5
-    assert [name for name in names if not _has(runtime, name)] == []
-    assert [name for name in attributes if not _has(runtime.cudaDeviceAttr, name)] == []
-
-
-def test_nvidias_package_takes_as_many_values_as_the_provider_gives() -> None:
-    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    source = (Path(inspect.getfile(Cuda)).parent / "bindings.py").read_text()
-    calls = BINDINGS_CALL.findall(source)
-
-    assert len(calls) > 25
-    for name, values in calls:
-        inspect.signature(getattr(runtime, name)).bind(*range(values.count(",")))
-
-
-def test_nvidias_package_names_the_errors_that_mean_no_gpu() -> None:
-    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    from edgekit.runtimes.cuda.bindings import _NO_DEVICE as NAMES
-    from edgekit.runtimes.cuda.cudart import _NO_DEVICE as NUMBERS
-
-    assert {int(getattr(runtime.cudaError_t, name)) for name in NAMES} == NUMBERS
-
-
-def test_numbers_of_the_ctypes_provider_are_nvidias() -> None:
-    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    known = runtime.cudaDeviceAttr
-
-    assert {
-        "sm_count": known.cudaDevAttrMultiProcessorCount,
-        "integrated": known.cudaDevAttrIntegrated,
-        "can_map_host": known.cudaDevAttrCanMapHostMemory,
-        "major": known.cudaDevAttrComputeCapabilityMajor,
-        "minor": known.cudaDevAttrComputeCapabilityMinor,
-    } == cudart._ATTRIBUTES
-    assert (runtime.cudaHostAllocMapped, runtime.cudaHostAllocPortable) == (
-        cudart._MAPPED,
-        cudart._PORTABLE,
-    )
-    assert runtime.cudaStreamNonBlocking == cudart._STREAM_NON_BLOCKING
-    assert runtime.cudaMemcpyKind.cudaMemcpyDefault == cudart._COPY_DEFAULT
-    mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-    assert mode == cudart._CAPTURE_THREAD_LOCAL
-
-
-def _has(module: object, path: str) -> bool:
-    for name in path.split("."):
-        module = getattr(module, name, None)
-    return module is not None
-
-
-def test_nvidias_package_counts_no_gpu_without_a_driver() -> None:
-    pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
-    try:
-        cuda = open_cuda("cuda.bindings")
-    except RuntimeUnavailableError as error:
-        pytest.skip(str(error))
-
-    assert cuda.device_count() >= 0
-    if not cuda.device_count():
-        with pytest.raises(CudaError, match="cudaMalloc failed"):
-            cuda.malloc(64)
 
 
 @pytest.mark.parametrize("name", ["cudart", "cuda.bindings", "pycuda"])
