@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from quantize_models import minmax_ranges, noise, residual, sqnr_db
+from test_four_bits import products
 
 from edgekit.cli.main import main
 from edgekit.converters.evaluate import evaluate
@@ -204,13 +205,12 @@ def test_what_a_quantized_source_cannot_give_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_a_source_of_integer_weights_stays_one_without_being_told(
-    model: Path, tmp_path: Path
-) -> None:
-    main(["quantize", str(model), "-t", "onnx:w8", "-o", str(tmp_path / "other")])
-    source = str(tmp_path / "other" / "model.onnx")
+def test_a_source_of_integer_weights_stays_one_without_being_told(tmp_path: Path) -> None:
+    write_graph(products(), tmp_path / "net.onnx")
+    other = str(tmp_path / "other")
+    main(["quantize", str(tmp_path / "net.onnx"), "-t", "onnx:w8", "-o", other])
 
-    status = main(["quantize", source, "-t", "tflite", "-o", str(tmp_path / "out")])
+    status = main(["quantize", f"{other}/model.onnx", "-t", "tflite", "-o", str(tmp_path / "out")])
 
     assert status == 0
     assert (tmp_path / "out" / "model.tflite").is_file()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
+from edgekit.converters.emitters.onnx_weights import fold_at_load, keep_apart
 from edgekit.converters.onnx_model import write_graph
 from edgekit.converters.passes.fuse_preprocess import fuse_preprocess
 from edgekit.converters.quantize.written import written_graph
@@ -17,6 +18,8 @@ from edgekit.quantized import QuantizedGraph
 from edgekit.target import Target
 
 MODEL_FILE = "model.onnx"
+WEIGHTS_ONLY = ("w8", "w4")
+"""Precisions whose activations stay float."""
 
 
 def emit(
@@ -40,6 +43,10 @@ def emit(
     """
     fused = dict(preprocess or {})
     graph = written_graph(graph, target)
+    if target.precision in WEIGHTS_ONLY:
+        graph = fold_at_load(graph)
+    if target.precision == "int8":
+        graph = keep_apart(graph)
     graph = fuse_preprocess(graph, fused) if fused else graph
     facts = facts_of(graph, target=target, fused=fused)
     write_graph(replace(graph, metadata=facts), folder / MODEL_FILE)
