@@ -30,6 +30,7 @@ from edgekit.pipeline import ConversionResult, build, convert
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import RUNTIMES
 from edgekit.runtimes.parity import FAILED, PASSED, verify_bundle
+from edgekit.runtimes.usable import why_unusable
 from edgekit.tensor import Dim, DType, TensorSpec
 
 STEPS = {"image": Preprocess.parse(PREPROCESS)}
@@ -120,8 +121,8 @@ def test_the_bundle_knows_its_source_and_its_tools(result: ConversionResult) -> 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_loaded_bundle_names_the_digit(runtime: str, result: ConversionResult) -> None:
-    if RUNTIMES[runtime].missing():
-        pytest.skip(f"{runtime} is not installed here")
+    if reason := why_unusable(runtime):
+        pytest.skip(f"{runtime}: {reason}")
     cv2 = pytest.importorskip("cv2")
     frame = cv2.imread(str(PICTURE))
 

@@ -59,6 +59,9 @@ COMMANDS: dict[str, Entry] = {
     "engines": Entry(
         "edgekit.cli.engines:COMMAND", summary="list or delete the engines that were built here"
     ),
+    "selftest": Entry(
+        "edgekit.cli.selftest:COMMAND", summary="prove this device, and write a report of it"
+    ),
     "report": Entry(
         "edgekit.cli.report:COMMAND",
         needs=("jinja2",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.artifact import Artifact
@@ -133,6 +133,29 @@ def measure(
             session.runtime,
             session.version,
             session.inference_precision,
+        )
+
+
+def simulate(
+    artifact: Artifact,
+    folder: Path,
+    *,
+    samples: Sequence[Sample],
+    reference: Reference,
+    preprocess: Mapping[str, Preprocess],
+) -> tuple[OutputParity, ...]:
+    """Return how far the graph of an artifact is from the source, in ONNX Runtime.
+
+    It shows nothing about the runtime that will run it, but what that may be expected to give.
+    Nothing is returned where the artifact holds no ONNX file.
+    """
+    if not artifact.files["model"].endswith(".onnx"):
+        return ()
+    as_onnx = replace(artifact, format="onnx", files={"model": artifact.files["model"]})
+    with open_emitted(as_onnx, folder, preprocess=preprocess) as session:
+        return worst(
+            compare_outputs(session.run(sample.feed(artifact)), reference(sample))
+            for sample in samples
         )
 
 

@@ -1,0 +1,103 @@
+"""``edgekit selftest``: all of it on the simulation, and an honest no without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cuda_simulation import simulated_cuda
+from tensorrt_simulation import simulated_api
+
+from edgekit.cli.main import main
+from edgekit.runtimes import usable
+from edgekit.runtimes.cuda import open_cuda
+from edgekit.runtimes.engines import DeviceFacts
+from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Skip, run_checks
+from edgekit.runtimes.selftest import cuda as cuda_checks
+from edgekit.runtimes.selftest.engines import check_engines
+from edgekit.runtimes.tensorrt import prepare
+from edgekit.runtimes.tensorrt.machine import Machine
+
+TESTS = Path(__file__).parent
+OFFERS = json.loads((TESTS / "data" / "tensorrt_api.json").read_text())
+FACTS = DeviceFacts("Simulated GPU", "8.7", "", "12.6")
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine with a simulated GPU."""
+    cuda = simulated_cuda()
+    api = simulated_api(OFFERS[sorted(OFFERS)[0]], cuda)
+    machine = Machine(api, cuda, 0, cuda.properties(), replace(FACTS, tensorrt=str(api.release)))
+    monkeypatch.setattr(Machine, "here", lambda edition=None, store=None: machine)
+    monkeypatch.setattr(usable, "_why_no_gpu", lambda runtime: "")
+    monkeypatch.setattr(prepare, "_BUILDER", "simulated_builder")
+    monkeypatch.setattr(cuda_checks, "open_cuda", lambda name: cuda)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    yield
+
+
+@pytest.mark.usefixtures("device")
+def test_every_check_of_the_engines_passes_on_the_simulation(tmp_path: Path) -> None:
+    checks = check_engines(tmp_path)
+
+    assert [(check.name, check.status) for check in checks if check.status != PASSED] == []
+    details = {check.name: check.detail for check in checks}
+    assert "Simulated GPU, not another GPU" in details["another device's engine"]
+    assert "first answer after" in details["serve now, swap later"]
+
+
+@pytest.mark.usefixtures("device")
+def test_the_report_says_where_and_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.md"
+
+    status = main(["selftest", "--device", "--report", str(report), "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    text = report.read_text()
+    failed = [check for check in document["checks"] if check["status"] == FAILED]
+    # The simulated CUDA allocates an exabyte's worth of nothing as malloc does; all else holds.
+    assert [check["name"] for check in failed] == []
+    assert status == 0
+    assert text.startswith("# EdgeKit selftest")
+    assert "build, prove and time" in text
+
+
+def test_without_a_gpu_nothing_is_called_shown(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit", "selftest", "--device"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    if open_cuda().device_count():
+        pytest.skip("there is a GPU here")
+
+    assert done.returncode == 6
+    assert "nothing was shown" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0 passed, 0 failed" in (tmp_path / "edgekit-selftest.md").read_text()
+
+
+def test_without_a_word_of_what_to_test_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest"]) == 2
+    assert "edgekit selftest --device" in capsys.readouterr().err
+
+
+def test_a_failed_check_does_not_stop_the_others() -> None:
+    def fail() -> str:
+        raise AssertionError("other values")
+
+    def skip() -> str:
+        raise Skip("no torch")
+
+    checks = run_checks("area", {"one": fail, "two": skip, "three": lambda: "fine"})
+
+    assert [check.status for check in checks] == [FAILED, SKIPPED, PASSED]
+    assert checks[0].detail == "AssertionError: other values"
