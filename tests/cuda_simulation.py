@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import shutil
 import subprocess
 import tempfile
@@ -27,7 +28,10 @@ class SimulatedCuda(CudartCuda):
     """The ctypes provider on the simulation, with a view into it."""
 
     def alive(self) -> dict[str, int]:
-        """Return what is allocated and not freed, by kind."""
+        """Return what was allocated since the provider was made and is not freed, by kind."""
+        return {kind: count - self._before[kind] for kind, count in self._count().items()}
+
+    def _count(self) -> dict[str, int]:
         return {kind: self._library.fakeAlive(index) for index, kind in enumerate(KINDS)}
 
     def be(self, *, devices: int = 1, is_integrated: bool = False) -> None:
@@ -52,6 +56,8 @@ class SimulatedCuda(CudartCuda):
     def __init__(self, path: Path | None = None) -> None:
         super().__init__(path)
         self._kernels: list[object] = []
+        gc.collect()  # what an earlier test has let go is not to be freed in this one
+        self._before = self._count()
 
 
 @lru_cache(maxsize=1)

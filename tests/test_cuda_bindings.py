@@ -1,4 +1,4 @@
-"""NVIDIA's own Python package, without a GPU: names, parameters and numbers; nothing is simulated."""
+"""NVIDIA's own Python package, the real one, without a GPU: names, parameters, numbers."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import pytest
 from cuda_simulation import SimulatedCuda, simulated_cuda
 from pycuda_simulation import simulated_driver
 
+from benchmarks import gpu_cuda
 from edgekit.errors import CudaError
 from edgekit.runtimes.cuda.base import Cuda
 
@@ -92,6 +93,22 @@ def test_events_take_the_time(bench: Bench) -> None:
 def test_properties_are_those_of_the_device(bench: Bench) -> None:
     assert bench.cuda.properties() == bench.simulation.properties()
     assert bench.cuda.driver_version() == (12, 6)
+
+
+def test_the_checks_for_a_gpu_run_without_graphs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_cuda, "BYTES", 4096)
+    monkeypatch.setattr(gpu_cuda, "is_installed", lambda name: False)
+    found = gpu_cuda.check_provider(bench.cuda, section="CUDA by pycuda")
+
+    outcomes = {it.name: it.outcome for it in found}
+    assert [name for name, outcome in outcomes.items() if outcome != "ok"] == [
+        "graphs",
+        "to torch",
+        "from torch",
+    ], found
+    assert "FAILED" not in outcomes.values()
 
 
 def test_there_are_no_graphs_and_the_error_says_what_has_them(bench: Bench) -> None:
