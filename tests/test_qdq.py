@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 from quantize_models import (
     LAYERS,
     joined,
@@ -15,7 +16,10 @@ from quantize_models import (
     residual,
     run_openvino,
     sqnr_db,
+    to_graph,
+    weights,
 )
+from tiny_onnx import build
 
 from edgekit.converters.evaluate import evaluate
 from edgekit.converters.onnx_model import check_graph
@@ -146,6 +150,23 @@ def test_onnx_runtime_gets_biases_at_input_times_weight_scale() -> None:
     )
     assert qdq.initializers[bias.inputs[0]].dtype == np.int32
     assert np.array_equal(qdq.initializers[bias.inputs[1]], expected)
+
+
+def test_onnx_runtime_adds_a_bias_behind_a_matmul_in_float() -> None:
+    """Nothing rounds the product, so that 8 bits for the bias would only lose."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="matmul"),
+        helper.make_node("Add", ["m", "b"], ["a"], name="bias"),
+        helper.make_node("Relu", ["a"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], name="last"),
+    ]
+    constants = {"w": weights(8, 8), "b": weights(8, seed=1), "v": weights(8, 8, seed=2)}
+    graph = to_graph(build(nodes, inputs={"x": [2, 8]}, outputs={"y": [2, 8]}, constants=constants))
+
+    qdq = written(graph, "onnx")
+
+    (add,) = [node for node in qdq.nodes if node.op_type == "Add"]
+    assert "b" in add.inputs
 
 
 def test_uint8_and_int8_are_the_same_numbers_128_apart() -> None:

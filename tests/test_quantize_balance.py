@@ -182,6 +182,20 @@ def _hard_swish() -> list[NodeProto]:
     return [helper.make_node("HardSwish", ["c"], ["r"], name="swish")]
 
 
+def _relu_behind_concat() -> list[NodeProto]:
+    return [
+        helper.make_node("Concat", ["c", "c"], ["j"], name="concat", axis=2),
+        helper.make_node("Relu", ["j"], ["r"], name="relu"),
+    ]
+
+
+def _relu_behind_average() -> list[NodeProto]:
+    return [
+        helper.make_node("AveragePool", ["c"], ["p"], name="pool", kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["p"], ["r"], name="relu"),
+    ]
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -190,7 +204,10 @@ def _hard_swish() -> list[NodeProto]:
         Limits("silu", _silu, (-8.0, 60.0)),
         # ONNX operator HardSwish: 0 below -3
         Limits("hard_swish", _hard_swish, (-3.0, 60.0)),
-        Limits("relu", _relu, (-50.0, 60.0)),
+        Limits("relu", _relu, (0.0, 60.0)),
+        Limits("relu_behind_concat", _relu_behind_concat, (0.0, 60.0)),
+        # what averages its input sees how far it is below 0
+        Limits("relu_behind_average", _relu_behind_average, (-50.0, 60.0)),
     ],
     ids=lambda case: case.id,
 )

@@ -156,7 +156,9 @@ def everywhere(view: View) -> Placement:
                 continue
             layers.add(node.name)
         wanted = [*activations(node, graph)]
-        constants.update(name for name in constant_operands(node, graph) if name in view.coded)
+        if inside.isdisjoint(node.inputs):
+            # Not the bias behind a MatMul: nothing rounds what it is added to.
+            constants.update(name for name in constant_operands(node, graph) if name in view.coded)
         # These write floats from integers as fast; an output loses nothing then.
         if node.op_type not in ("Gemm", "MatMul"):
             wanted += [_fused_result(name, inside, readers) for name in results(node, graph)]

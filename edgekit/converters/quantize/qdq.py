@@ -35,7 +35,17 @@ def to_qdq(quantized: QuantizedGraph, scheme: Scheme) -> Graph:
             f"scheme {scheme.name!r} has no Q/DQ form; choose openvino, onnx or tensorrt"
         )
     _check_symmetry(quantized, scheme)
-    placement = PLACEMENTS[scheme.placement](view_of(quantized))
+    return write_pairs(quantized, scheme, PLACEMENTS[scheme.placement](view_of(quantized)))
+
+
+def write_pairs(quantized: QuantizedGraph, scheme: Scheme, placement: Placement) -> Graph:
+    """Return the graph with Q/DQ pairs where the placement has them.
+
+    Args:
+        quantized: The float graph and its table.
+        scheme: Types of the integers.
+        placement: Where the pairs lie.
+    """
     return _Writer(quantized, scheme, placement).graph()
 
 
