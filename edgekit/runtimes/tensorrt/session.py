@@ -106,7 +106,8 @@ class TensorRtSession(EngineSession):
 
         Args:
             inputs: Every input by name, as the engine takes it: anything with ``__dlpack__``
-                or ``__cuda_array_interface__``, C-contiguous. What made it must be done.
+                or ``__cuda_array_interface__``, C-contiguous. By DLPack its owner makes our
+                stream wait for what still fills it; by the other it must be complete.
             outputs: Memory to write to, likewise, for some or all outputs.
 
         Returns:
@@ -117,12 +118,12 @@ class TensorRtSession(EngineSession):
         """
         self._lifetime.enter()
         try:
-            taken = [_device_tensor(inputs, item) for item in self._plan.inputs]
             with self._slot() as slot:
+                taken = [_device_tensor(inputs, item, slot) for item in self._plan.inputs]
                 shapes = slot.shape_inputs([item.shape for item in taken])
                 given = outputs or {}
                 made = [
-                    self._output_on_device(item, shape, given)
+                    self._output_on_device(item, shape, given, slot)
                     for item, shape in zip(self._plan.outputs, shapes, strict=True)
                 ]
                 slot.run_on_device(
@@ -164,22 +165,22 @@ class TensorRtSession(EngineSession):
             self._slots.put(slot)
 
     def _output_on_device(
-        self, item: EngineIo, shape: tuple[int, ...], given: Mapping[str, object]
+        self, item: EngineIo, shape: tuple[int, ...], given: Mapping[str, object], slot: Slot
     ) -> DeviceTensor:
         if item.name not in given:
             return DeviceTensor.allocate(
                 self._plan.cuda, shape, item.dtype, device=self._plan.device
             )
-        tensor = _device_tensor(given, item)
+        tensor = _device_tensor(given, item, slot)
         if tensor.shape != shape:
             raise InputError(f"output {item.name!r} has shape {shape}, its memory {tensor.shape}")
         return tensor
 
 
-def _device_tensor(tensors: Mapping[str, object], item: EngineIo) -> DeviceTensor:
+def _device_tensor(tensors: Mapping[str, object], item: EngineIo, slot: Slot) -> DeviceTensor:
     if item.name not in tensors:
         raise InputError(f"{item.name!r} is missing; it takes {item.dtype.value} {item.shape}")
-    tensor = as_device_tensor(tensors[item.name])
+    tensor = as_device_tensor(tensors[item.name], stream=slot.stream)
     if tensor is None:
         kind = type(tensors[item.name]).__name__
         raise InputError(
