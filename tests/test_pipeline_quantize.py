@@ -93,6 +93,17 @@ def test_without_samples_the_first_recipe_does_nothing_to_the_weights(known: Cal
     assert recipe == Recipe("auto", keep_float=(FIRST,))
 
 
+def test_schemes_of_the_same_codes_share_the_fixed_weights(known: Calibrated) -> None:
+    told: list[str] = []
+    maker = Maker(known, progress=told.append)
+
+    for name in ("onnx", "openvino", "tflite", "tensorrt"):
+        maker(known.graph, Recipe("auto", (BIAS,)), pick_scheme(name))
+
+    # TensorRT's codes are symmetric.
+    assert told == ["fix the weights for onnx-int8", "fix the weights for tensorrt-int8"]
+
+
 def test_another_method_needs_no_other_pass(known: Calibrated) -> None:
     maker = Maker(known, progress=ignore)
 

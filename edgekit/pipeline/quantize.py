@@ -22,6 +22,7 @@ from edgekit.converters.passes.rewrites import REWRITES, rewrite
 from edgekit.converters.quantize import Scheme, quantize
 from edgekit.converters.quantize.balance import balance_channels, can_balance
 from edgekit.converters.quantize.bias import correct_bias
+from edgekit.converters.quantize.layer import LayerCodes, layer_codes
 from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.tap import Taps, find_taps
 from edgekit.errors import CalibrationError, UsageError
@@ -170,7 +171,7 @@ class Maker:
         self._tell = progress
         self._ranges: dict[tuple[bool, str], Ranges] = {(False, known.method): known.ranges}
         self._equal: Calibrated | None = None
-        self._weights: dict[tuple[Recipe, str], QuantizedGraph] = {}
+        self._weights: dict[tuple[Recipe, tuple[str, ...], LayerCodes], QuantizedGraph] = {}
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -234,10 +235,12 @@ class Maker:
 
         Which layers are float then changes little for the others, and this takes long.
         """
-        key = (replace(recipe, keep_float=()), scheme.name)
+        whole = quantize(graph, self.ranges(recipe), scheme)
+        # Schemes whose layers read the same numbers share the result.
+        names = tuple(node.name for node in graph.nodes)
+        key = (replace(recipe, keep_float=()), names, layer_codes(whole))
         if key not in self._weights:
             self._tell(f"fix the weights for {scheme.name}")
-            whole = quantize(graph, self.ranges(recipe), scheme)
             if ROUND in recipe.fixes:
                 whole = round_weights(whole, self._known.samples)
             if BIAS in recipe.fixes:  # for the weights as they are in the end

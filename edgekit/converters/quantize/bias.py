@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit.converters.quantize.layer import Floats, Layer, integer_layers, layer_inputs
 from edgekit.converters.quantize.operators import interior
-from edgekit.converters.quantize.weights import to_integers, to_reals
+from edgekit.converters.quantize.weights import as_read, to_integers, to_reals
 from edgekit.graph import Array, Graph, Node
 from edgekit.quantized import QuantizedGraph
 
@@ -67,11 +67,13 @@ def mean_errors(
     layers = integer_layers(quantized)
     means: dict[str, list[tuple[Floats, Floats]]] = {layer.node.name: [] for layer in layers}
     for inputs in layer_inputs(quantized.graph, layers, samples):
+        read: dict[str, Array] = {}
         for layer in layers:
             source = layer.node.inputs[0]
-            value, code = inputs[source], quantized.codes.get(source)
-            read = value if code is None else to_reals(to_integers(value, code), code)
-            means[layer.node.name].append((layer.mean_row(value), layer.mean_row(read)))
+            if source not in read:
+                read[source] = as_read(inputs[source], quantized.codes.get(source))
+            pair = (layer.mean_row(inputs[source]), layer.mean_row(read[source]))
+            means[layer.node.name].append(pair)
     return {
         layer.node.name: _error(layer, quantized, means[layer.node.name])
         for layer in layers

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgekit.converters.passes.remove_dead import remove_dead
 from edgekit.converters.quantize.operators import Role, role_of, weight_of
 from edgekit.graph import Array, Graph, Node
-from edgekit.quantized import QuantizedGraph
+from edgekit.quantized import Code, QuantizedGraph
 
 Floats = NDArray[np.float64]
 
@@ -189,6 +189,24 @@ def integer_layers(quantized: QuantizedGraph) -> list[Layer]:
         ):
             found.append(Layer(node, graph.initializers[weight]))
     return found
+
+
+LayerCodes = tuple[tuple[str, Code | None, Code], ...]
+
+
+def layer_codes(quantized: QuantizedGraph) -> LayerCodes:
+    """Return each integer layer's name and the codes of its input and weights.
+
+    All that ``correct_bias`` and ``round_weights`` depend on beside the float graph.
+    """
+    return tuple(
+        (
+            layer.node.name,
+            quantized.codes.get(layer.node.inputs[0]),
+            quantized.codes[layer.node.inputs[1]],
+        )
+        for layer in integer_layers(quantized)
+    )
 
 
 def layer_inputs(

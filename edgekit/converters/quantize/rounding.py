@@ -18,6 +18,7 @@ import numpy as np
 
 from edgekit.converters.quantize.layer import Floats, Layer, integer_layers, layer_inputs
 from edgekit.converters.quantize.weights import (
+    as_read,
     integer_limits,
     spread,
     to_integers,
@@ -86,19 +87,16 @@ def _hessians(
     """Return X^T X of each layer's quantized inputs: (groups, K, K) by node name."""
     sums: dict[str, Floats] = {}
     for inputs in layer_inputs(quantized.graph, layers, samples):
+        read: dict[str, Array] = {}
         for layer in layers:
             source = layer.node.inputs[0]
-            rows = layer.rows(_as_read(inputs[source], source, quantized), limit=ROWS_PER_SAMPLE)
+            if source not in read:
+                read[source] = as_read(inputs[source], quantized.codes.get(source))
+            rows = layer.rows(read[source], limit=ROWS_PER_SAMPLE)
             product = np.matmul(rows.transpose(0, 2, 1), rows, dtype=np.float32)
             name = layer.node.name
             sums[name] = sums[name] + product if name in sums else product.astype(np.float64)
     return sums
-
-
-def _as_read(value: Array, name: str, quantized: QuantizedGraph) -> Array:
-    """Return an input as the integer layer reads it."""
-    code = quantized.codes.get(name)
-    return value if code is None else to_reals(to_integers(value, code), code)
 
 
 def _best(layer: Layer, code: Code, hessian: Floats) -> Array:

@@ -96,6 +96,25 @@ def to_reals(integers: Array, code: Code) -> Array:
     return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
 
+def as_read(value: Array, code: Code | None) -> Array:
+    """Return an activation as an integer layer reads it, float32.
+
+    A million values of it are rounded for each layer and sample, so in float32, which holds
+    these integers exactly; a value halfway between two steps may go to the other one.
+    """
+    if code is None:
+        return value
+    if code.quantization.axis is not None:
+        return to_reals(to_integers(value, code), code)
+    (scale,), (zero_point,) = code.quantization.scale, code.quantization.zero_point
+    low, high = integer_limits(code)
+    steps = np.divide(value, np.float32(scale), dtype=np.float32)
+    np.rint(steps, out=steps)
+    np.clip(steps, low - zero_point, high - zero_point, out=steps)
+    read: Array = np.multiply(steps, np.float32(scale), out=steps)
+    return read
+
+
 def integer_limits(code: Code) -> tuple[int, int]:
     """Return the smallest and largest integer of a code."""
     if code.dtype is DType.INT4:
