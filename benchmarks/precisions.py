@@ -79,8 +79,10 @@ def main() -> int:
 
 def wide_vit(count: int) -> Source:
     """Return the suite's ViT at the width of a small real one."""
+    usual = attention.WIDTH, attention.HEADS
     attention.WIDTH, attention.HEADS = 384, 6
     model = attention.vit(layer_norm="op")
+    attention.WIDTH, attention.HEADS = usual
     feeds = [sample_inputs(model, seed=seed) for seed in range(count + 4)]
     graph = simplify(graph_from_bytes(model.SerializeToString()))
     return Source(WIDE, graph, feeds[:count], feeds[count:])

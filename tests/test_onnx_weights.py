@@ -72,7 +72,12 @@ def test_w8_computes_what_the_model_does(make, tmp_path: Path) -> None:
     assert sqnr_db(evaluate(graph, feed)["y"], result) > NEAR_DB
 
 
-def biased() -> Graph:
+def rows() -> Graph:
+    """Return the same of rank 2, as Keras models are exported."""
+    return biased((9,))
+
+
+def biased(head: tuple[int, ...] = (1, 9)) -> Graph:
     """Return a product of a sequence with its bias, as exporters write a linear layer."""
     nodes = [
         helper.make_node("MatMul", ["x", "w0"], ["m"], name="first"),
@@ -88,11 +93,11 @@ def biased() -> Graph:
         "w1": weights(48, 24, seed=1),
         "b1": rng.standard_normal(24).astype(np.float32),
     }
-    shapes = {"x": [1, 9, 32]}, {"y": [1, 9, 24]}
+    shapes = {"x": [*head, 32]}, {"y": [*head, 24]}
     return to_graph(build(nodes, inputs=shapes[0], outputs=shapes[1], constants=constants))
 
 
-@pytest.mark.parametrize("make", [biased, attention])
+@pytest.mark.parametrize("make", [biased, rows, attention])
 def test_products_of_integers_stay_integers_behind_their_biases(make, tmp_path: Path) -> None:
     graph = make()
     feed = noise(graph)[0]
