@@ -245,6 +245,16 @@ def test_no_measurement_begins_that_would_end_after_the_budget() -> None:
     assert len(bench.asked) == 3
 
 
+def test_half_of_the_budget_is_for_layers_in_float() -> None:
+    bench = Bench(loss=0.5, enough=1, takes_s=10)
+
+    # The first and one method take 20 of 35 s; a second method and two fixes are left out.
+    outcome = bench.run(limit_s=35)
+
+    assert outcome.is_kept
+    assert [len(recipe.keep_float) for recipe, _ in bench.asked] == [0, 0, 1]
+
+
 def test_the_first_measurement_is_made_whatever_the_budget() -> None:
     outcome = Bench(loss=0.0, takes_s=10).run(limit_s=1)
 

@@ -16,8 +16,12 @@ from edgekit.converters.quantize import pick_scheme, plan_quantization, quantize
 from edgekit.converters.quantize.balance import balance_channels, can_balance
 from edgekit.converters.quantize.channels import find_channels
 from edgekit.converters.quantize.saturate import without_saturated
+from edgekit.converters.quantize.weights import as_read, to_integers, to_reals
 from edgekit.graph import Graph
+from edgekit.quantization import Quantization
+from edgekit.quantized import Code
 from edgekit.ranges import Range, Ranges
+from edgekit.tensor import DType
 
 FLOAT32_RTOL = 2e-5  # 24-bit significand over a chain of three layers
 SIZES = np.logspace(-1.5, 1.5, 8).astype(np.float32)
@@ -178,6 +182,10 @@ def _sigmoid() -> list[NodeProto]:
     return [helper.make_node("Sigmoid", ["c"], ["r"], name="sigmoid")]
 
 
+def _tanh() -> list[NodeProto]:
+    return [helper.make_node("Tanh", ["c"], ["r"], name="tanh")]
+
+
 def _hard_swish() -> list[NodeProto]:
     return [helper.make_node("HardSwish", ["c"], ["r"], name="swish")]
 
@@ -204,6 +212,8 @@ def _relu_behind_average() -> list[NodeProto]:
         Limits("silu", _silu, (-8.0, 60.0)),
         # ONNX operator HardSwish: 0 below -3
         Limits("hard_swish", _hard_swish, (-3.0, 60.0)),
+        # 1 - tanh(3.5) = 0.0018, less than half a step of 1/128
+        Limits("tanh", _tanh, (-3.5, 3.5)),
         Limits("relu", _relu, (0.0, 60.0)),
         Limits("relu_behind_concat", _relu_behind_concat, (0.0, 60.0)),
         # what averages its input sees how far it is below 0
@@ -226,3 +236,13 @@ def test_few_weights_stay_float_where_activations_do() -> None:
 
     assert set(plan.reasons) == {"first", "last"}
     assert "too few" in plan.reasons["first"]
+
+
+def test_a_layer_reads_what_its_integers_stand_for() -> None:
+    code = Code(DType.INT8, Quantization((0.03,), (-7,)))
+    value = np.linspace(-6.0, 6.0, 1001, dtype=np.float32)
+
+    read = as_read(value, code)
+
+    # The float64 path is the reference; float32 may differ by its own rounding.
+    np.testing.assert_allclose(read, to_reals(to_integers(value, code), code), atol=1e-6)

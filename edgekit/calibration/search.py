@@ -111,11 +111,17 @@ class _Climb:
         self.scale = scale
         self.trials: list[Trial] = []
         self._end = end
+        self._half = None if end is None else (clock() + end) / 2
         self._measure = measure
         self._memory = memory
         self._tell = tell
         self._clock = clock
         self._last_s = 0.0
+
+    @property
+    def is_half_spent(self) -> bool:
+        """Whether what is left of the time belongs to the last rung, which helps any model."""
+        return self._half is not None and self._clock() > self._half
 
     def try_out(self, recipe: Recipe, artifacts: Sequence[str]) -> Trial:
         """Return the recipe's trial, measured unless it is known."""
@@ -167,8 +173,8 @@ def _cheap_rungs(climb: _Climb, ladder: Ladder, artifacts: Sequence[str]) -> Tri
         best = min(best, trial, key=scale.worst)
     fixes = best.recipe.fixes
     for method in ladder.methods:
-        if scale.is_kept(best):
-            return best
+        if scale.is_kept(best) or climb.is_half_spent:
+            break
         if method != ladder.start.method:
             trial = climb.try_out(replace(ladder.start, method=method, fixes=fixes), artifacts)
             best = min(best, trial, key=scale.worst)
@@ -176,8 +182,8 @@ def _cheap_rungs(climb: _Climb, ladder: Ladder, artifacts: Sequence[str]) -> Tri
         trial = climb.try_out(best.recipe.with_float(ladder.ends), artifacts)
         best = min(best, trial, key=scale.worst)
     for fix in ladder.fixes:
-        if scale.is_kept(best):
-            return best
+        if scale.is_kept(best) or climb.is_half_spent:
+            break
         trial = climb.try_out(best.recipe.with_fix(fix), artifacts)
         best = min(best, trial, key=scale.worst)
     return best
