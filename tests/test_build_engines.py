@@ -23,10 +23,12 @@ from networks.builder import NetBuilder
 from tensorrt_simulation import simulated_api
 
 from edgekit.bundle import Bundle
+from edgekit.calibration.contract import Promise
 from edgekit.cli import build as build_command
 from edgekit.cli.main import main
 from edgekit.errors import RuntimeUnavailableError, TensorRtError, UsageError, VerificationError
-from edgekit.pipeline import convert
+from edgekit.pipeline import Terms, convert
+from edgekit.preprocess import Preprocess
 from edgekit.runtimes import usable
 from edgekit.runtimes.engines import DeviceFacts, EngineStore
 from edgekit.runtimes.select import load
@@ -35,6 +37,7 @@ from edgekit.runtimes.tensorrt import session as session_module
 from edgekit.runtimes.tensorrt.contest import Entrant, contenders, hold_contest, pick_winner
 from edgekit.runtimes.tensorrt.machine import Machine
 from edgekit.runtimes.tensorrt.prepare import EngineOptions
+from edgekit.runtimes.tensorrt.promise import judge_by
 from edgekit.runtimes.timing import Latency
 from edgekit.runtimes.warm import STAYED, SWAPPED, WarmSession
 
@@ -368,3 +371,69 @@ def test_ctrl_c_leaves_no_engine_and_no_child(
 
     left = [path.name for path in (tmp_path / "cache" / "engines").iterdir()]
     assert [name for name in left if name.endswith((".plan", ".json", ".tmp"))] == []
+
+
+DIGITS = TESTS.parent / "examples" / "digits"
+
+
+@pytest.fixture(scope="module")
+def promised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that promises 2 % of top-1."""
+    output = tmp_path_factory.mktemp("promised") / "digits.edgekit"
+    terms = Terms(
+        calibration=DIGITS / "calibration.npz",
+        validation=DIGITS / "heldout.npz",
+        metric="top1",
+        promise=Promise.parse("2%"),
+        validation_samples=60,
+        advise=False,
+    )
+    steps = Preprocess.parse("letterbox,gray,scale=1/255,mean=0.3,std=0.37")
+    convert(
+        DIGITS / "digits.onnx",
+        targets=["tensorrt:int8", "tensorrt:fp16", "onnx"],
+        output=output,
+        preprocess={"": steps},
+        labels=DIGITS / "labels.txt",
+        terms=terms,
+    )
+    return output
+
+
+def test_an_engine_that_keeps_the_promise_here_stays(
+    store: EngineStore, promised: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--validation", str(DIGITS / "heldout.npz"), "--limit", "60", "--json"]
+
+    status = main(["build", str(promised), *words])
+
+    document = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert [item["why_out"] for item in document["entrants"]] == ["", ""]
+
+
+def test_an_engine_that_breaks_the_promise_is_out(
+    store: EngineStore, promised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(promised)
+    judge = judge_by(bundle, DIGITS / "heldout.npz", limit=60)
+    always_wrong = {"probabilities": np.eye(10, dtype=np.float32)[:1]}
+    monkeypatch.setattr(
+        session_module.TensorRtSession, "run", lambda self, inputs, outputs=None: always_wrong
+    )
+
+    with pytest.raises(VerificationError):
+        hold_contest(bundle, contenders(bundle), store=store, options=EngineOptions())
+    monkeypatch.undo()
+    with load(bundle, artifact="onnx-fp32", device="onnxruntime") as session:
+        monkeypatch.setattr(type(session), "run", lambda self, inputs, outputs=None: always_wrong)
+        assert "2.00% is promised" in judge(session)
+
+
+def test_a_bundle_that_promises_nothing_has_nothing_to_measure(
+    store: EngineStore, bundle_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["build", str(bundle_path), "--validation", str(DIGITS / "heldout.npz")])
+
+    assert status == 2
+    assert "promises no accuracy" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from edgekit.runtimes.tensorrt.contest import Contest, Entrant, contenders, hold
 from edgekit.runtimes.tensorrt.machine import Machine
 from edgekit.runtimes.tensorrt.prepare import EngineOptions
 from edgekit.runtimes.tensorrt.profile import Profile, parse_profile
+from edgekit.runtimes.tensorrt.promise import judge_by
 from edgekit.runtimes.tensorrt.spec import BuildOptions
 
 _LEVELS = range(6)
@@ -68,6 +69,17 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--timeout", type=options.positive_seconds, metavar="S", help="end the build after this"
     )
+    parser.add_argument(
+        "--validation",
+        type=options.existing_path,
+        metavar="PATH",
+        help="measure the promised accuracy here; an engine that breaks it is not kept",
+    )
+    parser.add_argument(
+        "--limit", type=options.positive_int, metavar="N", help="so many of its samples"
+    )
+    parser.add_argument("--decoder", metavar="NAME", help="for map: how outputs become boxes")
+    parser.add_argument("--output-name", default="", metavar="NAME", help="which output counts")
     add_store(parser)
     options.add_json(parser)
 
@@ -86,6 +98,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     store = EngineStore(arguments.store)
     machine = Machine.here(store=store)
     with console.progress() as stage:
+        judge = None
+        if arguments.validation:
+            judge = judge_by(
+                bundle,
+                arguments.validation,
+                decoder=arguments.decoder,
+                output=arguments.output_name,
+                limit=arguments.limit,
+                tell=stage,
+            )
         contest = hold_contest(
             bundle,
             artifacts,
@@ -95,12 +117,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 limits=Limits(arguments.memory, arguments.timeout),
                 watch=_Watch(console),
             ),
+            judge=judge,
             tell=stage,
         )
     console.json(
         {"bundle": str(arguments.bundle), "device": machine.facts.to_json(), **contest.to_json()}
     )
     _print(contest, machine, console)
+    if bundle.manifest.contract is not None and judge is None:
+        console.line(
+            "what the bundle promises of its accuracy was not measured on this device; "
+            "--validation PATH does"
+        )
     return 0
 
 

@@ -48,7 +48,8 @@ class LayerReport:
 
     def in_words(self) -> str:
         """Return one sentence."""
-        words = [f"{self.count} layers, {self.reformats} of them reformats"]
+        layers = "1 layer" if self.count == 1 else f"{self.count} layers"
+        words = [f"{layers}, {self.reformats} of them for reformatting"]
         if self.on_dla:
             names = ", ".join(self.on_gpu[:_SHOWN]) or "none"
             more = f" and {len(self.on_gpu) - _SHOWN} more" if len(self.on_gpu) > _SHOWN else ""
