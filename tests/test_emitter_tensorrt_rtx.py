@@ -11,12 +11,14 @@ import pytest
 from networks.builder import NetBuilder
 
 from edgekit.bundle import Bundle
+from edgekit.calibration.contract import Promise
 from edgekit.converters.emitters.tensorrt_rtx import emit
 from edgekit.converters.onnx_model import graph_from_bytes
 from edgekit.converters.quantize.read_qdq import read_qdq
 from edgekit.errors import EdgeKitError, TensorRtError
 from edgekit.graph import Graph
-from edgekit.pipeline import convert
+from edgekit.pipeline import Terms, convert
+from edgekit.preprocess import Preprocess
 from edgekit.target import TARGETS
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
@@ -119,3 +121,28 @@ def _pair(net: NetBuilder, name: str, scale: float | np.ndarray, axis: int | Non
     net.nodes.append(make("QuantizeLinear", [name, scales, point], [stored], name=stored, **extra))
     net.nodes.append(make("DequantizeLinear", [stored, scales, point], [real], name=real, **extra))
     return real
+
+
+def test_the_contract_holds_for_it_by_simulation(tmp_path: Path) -> None:
+    digits = Path(__file__).parents[1] / "examples" / "digits"
+    terms = Terms(
+        validation=digits / "heldout.npz",
+        validation_samples=60,
+        metric="top1",
+        promise=Promise.parse("3%"),
+        advise=False,
+    )
+
+    result = convert(
+        digits / "digits.onnx",
+        targets=["tensorrt-rtx:int8"],
+        output=tmp_path / "m.edgekit",
+        calibration=digits / "calibration.npz",
+        preprocess={"": Preprocess.parse("letterbox,gray,scale=1/255,mean=0.3,std=0.37")},
+        terms=terms,
+    )
+
+    contract = result.bundle.manifest.contract
+    assert contract is not None
+    assert [figure.artifact for figure in contract.figures] == ["tensorrt-rtx-int8"]
+    assert result.checks["tensorrt-rtx-int8"].status.state == "simulated"

@@ -41,7 +41,7 @@ def refused_by(graph: Graph, scheme: Scheme) -> dict[str, str]:
             if (weight := graph.initializers.get(weight_of(node, graph))) is not None
             and weight.size < MIN_HYBRID_WEIGHTS
         }
-    if scheme.format != "tensorrt":
+    if not scheme.format.startswith("tensorrt"):
         return {}
     found: dict[str, str] = {}
     for node in graph.nodes:
