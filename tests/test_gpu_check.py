@@ -1,4 +1,4 @@
-"""The checks for a machine with a GPU, on a simulated CUDA: that they run, not what they find."""
+"""The checks for a machine with a GPU: what the command says, and how it reports."""
 
 from __future__ import annotations
 
@@ -6,52 +6,19 @@ import os
 import subprocess
 import sys
 
-import pytest
-from cuda_simulation import simulated_cuda
-
-from benchmarks import gpu_check, gpu_cuda
-from benchmarks.gpu_results import NotRunError, report
+from benchmarks import gpu_check
+from edgekit.runtimes.selftest import FAILED, SKIPPED, Check
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_cuda, "BYTES", 4096)
+def test_a_failure_is_in_the_report_with_its_reason() -> None:
+    checks = (
+        Check("cuda", "graph, cudart", FAILED, "CudaError: cudaGraphLaunch failed |\n(700)", 0.1),
+        Check("cuda", "open, pycuda", SKIPPED, "pycuda is not installed", 0.0),
+    )
+    text = gpu_check.report(checks)
 
-
-def _no_torch() -> object:
-    raise NotRunError("torch is not used here")
-
-
-def test_every_check_runs_and_frees_what_it_takes(
-    small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu_cuda, "torch_on_gpu", _no_torch)
-    cuda = simulated_cuda()
-    before = cuda.alive()
-    found = gpu_cuda.check_provider(cuda, section="CUDA")
-
-    assert {it.name: it.outcome for it in found} == {
-        "device": "ok",
-        "copies": "ok",
-        "mapped": "ok",
-        "graphs": "ok",
-        "failures": "ok",
-        "to torch": "not run",
-        "from torch": "not run",
-    }, found
-    assert cuda.alive() == before
-
-
-def test_a_check_that_fails_is_reported_and_the_others_run(
-    small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu_cuda, "torch_on_gpu", _no_torch)
-    monkeypatch.setenv("FAKE_CUDA_FAIL", "cudaGraphLaunch:700")
-    found = gpu_cuda.check_provider(simulated_cuda(), section="CUDA")
-    text = report(found)
-
-    assert [it.name for it in found if it.outcome == "FAILED"] == ["graphs"]
-    assert "| CUDA | graphs | FAILED | CudaError: cudaGraphLaunch failed" in text
+    assert "| cuda | graph, cudart | FAILED | CudaError: cudaGraphLaunch failed \\| (700) |" in text
+    assert "| cuda | open, pycuda | not run | pycuda is not installed |" in text
 
 
 def test_without_a_gpu_nothing_is_run_and_the_status_says_so() -> None:

@@ -18,6 +18,22 @@ from edgekit.errors import EdgeKitError
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
+_FAILURES = (
+    EdgeKitError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a check may raise: the report is to hold all of them, whatever one runs into."""
+
 
 class Skip(Exception):
     """A check that cannot be made here; its text says why."""
@@ -67,7 +83,13 @@ def run_checks(
             status, detail = PASSED, check()
         except Skip as reason:
             status, detail = SKIPPED, str(reason)
-        except (EdgeKitError, AssertionError, OSError, ImportError, RuntimeError) as error:
+        except _FAILURES as error:
             status, detail = FAILED, f"{type(error).__name__}: {error}"
         done.append(Check(area, name, status, detail, time.perf_counter() - start))
     return tuple(done)
+
+
+def expect(is_so: bool, otherwise: str) -> None:
+    """Fail the check where something is not so."""
+    if not is_so:
+        raise AssertionError(otherwise)
