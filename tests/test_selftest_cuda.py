@@ -8,7 +8,7 @@ from cuda_simulation import SimulatedCuda, simulated_cuda
 from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED
 from edgekit.runtimes.selftest import cuda as cuda_checks
 
-NOTHING = {kind: 0 for kind in ("memory", "host", "stream", "event", "graph", "exec")}
+NOTHING = dict.fromkeys(("memory", "host", "stream", "event", "graph", "exec"), 0)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_the_first_failure_is_told_where_nothing_can_be_freed_either() -> None:
         raise cuda_checks.CudaError("cudaFreeHost failed: cudaErrorIllegalAddress (700)")
 
     cuda.host_free = refuse  # type: ignore[method-assign]
-    cuda.stream_synchronize = lambda stream: refuse(stream)  # type: ignore[method-assign]
+    cuda.stream_synchronize = refuse  # type: ignore[method-assign]
     cuda.graph_launch = lambda graph, stream: _fail()  # type: ignore[method-assign]
     found = {check.name: check for check in cuda_checks.check_provider("cudart", cuda)}
 
