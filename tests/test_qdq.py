@@ -152,6 +152,21 @@ def test_onnx_runtime_gets_biases_at_input_times_weight_scale() -> None:
     assert np.array_equal(qdq.initializers[bias.inputs[1]], expected)
 
 
+def test_openvino_gets_the_same_biases_as_floats() -> None:
+    graph = one_layer("Conv")
+
+    biases = {}
+    for format in ("openvino", "onnx"):
+        qdq = written(graph, format)
+        (layer,) = [node for node in qdq.nodes if node.op_type == "Conv"]
+        maker = qdq.producers().get(layer.inputs[2])
+        names = (layer.inputs[2],) if maker is None else maker.inputs
+        biases[format] = [qdq.initializers[name] for name in names]
+
+    ((floats,), (integers, scale, _)) = biases["openvino"], biases["onnx"]
+    np.testing.assert_allclose(floats, integers * scale, rtol=1e-6)
+
+
 def test_onnx_runtime_adds_a_bias_behind_a_matmul_in_float() -> None:
     """Nothing rounds the product, so that 8 bits for the bias would only lose."""
     nodes = [

@@ -172,8 +172,9 @@ def test_corrected_biases_leave_no_mean_error(op: str) -> None:
         axes = (0, 1, *range(3, errors[0].ndim + 1))
         return float(np.abs(np.mean(errors, axis=axes)).max())
 
-    # What remains is the rounding of float32 sums.
-    assert mean_error(corrected) < 1e-4 < mean_error(table)
+    # What remains is half a step of the int32 bias, and the rounding of float32 sums.
+    scales = (max(table.codes[name].quantization.scale) for name in ("x", "w"))
+    assert mean_error(corrected) < np.prod(list(scales)) / 2 + 1e-4 < mean_error(table)
 
 
 def test_a_layer_without_a_bias_gets_one() -> None:

@@ -182,6 +182,10 @@ def _sigmoid() -> list[NodeProto]:
     return [helper.make_node("Sigmoid", ["c"], ["r"], name="sigmoid")]
 
 
+def _hard_sigmoid() -> list[NodeProto]:
+    return [helper.make_node("HardSigmoid", ["c"], ["r"], name="hard")]
+
+
 def _tanh() -> list[NodeProto]:
     return [helper.make_node("Tanh", ["c"], ["r"], name="tanh")]
 
@@ -212,6 +216,8 @@ def _relu_behind_average() -> list[NodeProto]:
         Limits("silu", _silu, (-8.0, 60.0)),
         # ONNX operator HardSwish: 0 below -3
         Limits("hard_swish", _hard_swish, (-3.0, 60.0)),
+        # ONNX operator HardSigmoid: 0 below -2.5, 1 above 2.5, and a hundredth for rounding
+        Limits("hard_sigmoid", _hard_sigmoid, (-2.525, 2.525)),
         # 1 - tanh(3.5) = 0.0018, less than half a step of 1/128
         Limits("tanh", _tanh, (-3.5, 3.5)),
         Limits("relu", _relu, (0.0, 60.0)),
@@ -226,7 +232,7 @@ def test_a_range_ends_where_its_readers_saturate(case: Limits) -> None:
 
     found = without_saturated(graph, {"c": Range(-50.0, 60.0, "minmax")})["c"]
 
-    assert (found.low, found.high) == case.want
+    assert (found.low, found.high) == pytest.approx(case.want)
 
 
 def test_few_weights_stay_float_where_activations_do() -> None:

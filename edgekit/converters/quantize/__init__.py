@@ -31,6 +31,7 @@ from edgekit.graph import Graph
 from edgekit.quantized import QuantizedGraph
 from edgekit.ranges import Ranges
 from edgekit.registry import unknown_name
+from edgekit.tensor import DType
 
 __all__ = [
     "SCHEMES",
@@ -85,9 +86,12 @@ def plan_quantization(
     for name in keep_float:
         if name not in names:
             raise UsageError(unknown_name(name, tuple(names), kind="node"))
+    known = ranges.ranges
+    if scheme.activations is not DType.INT16:  # it has steps enough to tell the ends apart
+        known = without_saturated(graph, known)
     return make_plan(
         graph,
-        without_saturated(graph, ranges.ranges),
+        known,
         keep_float=keep_float,
         weights_only=scheme.is_weight_only,
         refused=refused_by(graph, scheme),

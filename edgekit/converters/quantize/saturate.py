@@ -1,9 +1,10 @@
 """Ranges without what makes no difference to those that read a tensor.
 
 An int8 Sigmoid has steps of 1/256: beyond +-6.24 its result is the first or the last of them.
-In x * sigmoid(x) the product is then 0, whatever x is below that. HardSwish is 0 below -3 by
-itself, and a ReLU below 0, also where a Concat lies between it and the layers. What is cut off
-there leaves finer steps for the rest.
+In x * sigmoid(x) the product is then 0, whatever x is below that. Tanh has steps of 1/128.
+HardSwish is 0 below -3 by itself, HardSigmoid 0 or 1 past its slope, and a ReLU 0 below 0, also
+where a Concat lies between it and the layers. What is cut off there leaves finer steps for the
+rest.
 """
 
 from __future__ import annotations
@@ -16,9 +17,20 @@ from edgekit.graph import Graph, Node
 from edgekit.ranges import Range
 
 SIGMOID_END = 8.0
-"""Where sigmoid(-x) is half a step of 1/256: 1 / (1 + 511)."""
+"""Past log(511) = 6.24 sigmoid is less than half a step of 1/256 from its end. The margin is for
+coarse steps: the last code has to stay past it, or x * sigmoid(x) of all below is not 0."""
 HARD_SWISH_END = 3.0
+TANH_END = 3.5
+"""Past 3.03 tanh is less than half a step of 1/128 from 1."""
+_REACH = 1.01
+"""A range ends up to half a step of 255 early, where zero gets a code of its own."""
 _ALL = (-math.inf, math.inf)
+_LIMITS = {
+    "Sigmoid": (-SIGMOID_END, SIGMOID_END),
+    "Tanh": (-TANH_END, TANH_END),
+    "HardSwish": (-HARD_SWISH_END, math.inf),
+    "Relu": (0.0, math.inf),
+}
 
 
 def without_saturated(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
@@ -72,12 +84,11 @@ def _limits(
 def _limits_of_reader(
     node: Node, graph: Graph, known: Mapping[str, tuple[float, float]]
 ) -> tuple[float, float]:
-    if node.op_type == "Sigmoid":
-        return -SIGMOID_END, SIGMOID_END
-    if node.op_type == "HardSwish":
-        return -HARD_SWISH_END, math.inf
-    if node.op_type == "Relu":
-        return 0.0, math.inf
+    if node.op_type in _LIMITS:
+        return _LIMITS[node.op_type]
+    if node.op_type == "HardSigmoid":
+        slope, middle = node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
+        return -middle / slope * _REACH, (1 - middle) / slope * _REACH
     if role_of(node, graph) in (Role.MOVE, Role.JOIN):
         each = [known.get(name, _ALL) for name in node.outputs]
         return min(low for low, _ in each), max(high for _, high in each)

@@ -6,7 +6,7 @@ To add a scheme: one line in ``SCHEMES``. Where its Q/DQ pairs lie is a function
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.errors import UsageError
 from edgekit.tensor import DType
@@ -29,7 +29,8 @@ class Scheme:
         activations: Their type where they are written; None where they stay float.
         placement: Name in ``placement.PLACEMENTS`` of where Q/DQ pairs lie.
         symmetric: Whether every zero point of an activation is 0.
-        bias: Whether a layer's bias is written as int32 at input scale x weight scale.
+        bias: Whether a layer's bias is written as int32 at input scale x weight scale; else
+            it is float, on that grid where codes are those of the targets that do.
         codes_layers: Whether a layer is an integer one only where its result is.
         float_weights: Whether weights stay float32 in the file, in front of their own pair.
         weight_bits: Of the weights of products (MatMul, Gemm); all others have 8.
@@ -106,6 +107,10 @@ SCHEMES: dict[str, Scheme] = {
         ),
     )
 }  # fmt: skip
+
+# The desktop edition compiles what its elder brother would.
+_RTX = replace(SCHEMES["tensorrt-int8"], format="tensorrt-rtx")
+SCHEMES[_RTX.name] = _RTX
 
 
 def pick_scheme(format: str, precision: str = "int8") -> Scheme:
