@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, BytesFiles, logical_specs, open_tiny, require, tflite_content
+from tiny_models import (
+    ALL_RUNTIMES,
+    SHAPE,
+    BytesFiles,
+    logical_specs,
+    open_tiny,
+    require,
+    tflite_content,
+)
 
 from edgekit.artifact import Artifact
 from edgekit.errors import EngineError, InputError, UsageError
 from edgekit.preprocess import Preprocess
 from edgekit.quantization import Quantization
-from edgekit.runtimes import RUNTIMES
 from edgekit.runtimes.border import Border
 from edgekit.runtimes.codec import logical_spec
 from edgekit.runtimes.options import SessionOptions
@@ -43,7 +50,7 @@ def border_of(
     )
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 @pytest.mark.parametrize("is_permuted", [False, True], ids=["plain", "permuted"])
 def test_frame_is_preprocessed_for_an_input_that_says_how(runtime: str, is_permuted: bool) -> None:
     pytest.importorskip("cv2", reason="OpenCV is not installed here")

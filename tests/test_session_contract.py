@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, BytesFiles, logical_specs, open_tiny, require
+from tiny_models import ALL_RUNTIMES, SHAPE, BytesFiles, logical_specs, open_tiny, require
 
-from edgekit.artifact import Artifact
 from edgekit.errors import InputError, SessionClosedError
-from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
+from edgekit.runtimes import RUNTIME_FORMATS
 from edgekit.runtimes.session import Session
 from edgekit.tensor import DType
 
 Array = np.ndarray[Any, Any]
 
-pytestmark = pytest.mark.parametrize("runtime", RUNTIMES)
+pytestmark = pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 
 
 def pair(shape: tuple[int, ...] = SHAPE, dtype: str = "float32") -> dict[str, Array]:
@@ -116,7 +115,7 @@ def test_specs_follow_from_the_artifact_where_there_is_no_manifest(runtime: str)
 
 def test_artifact_without_tensors_gets_them_from_the_engine(runtime: str) -> None:
     with open_tiny(runtime) as session:
-        plain = Artifact(session.artifact.format, "fp32", session.artifact.files, (), ())
+        plain = replace(session.artifact, inputs=(), outputs=())
         bare = require(runtime).open(plain, _files_of(session))
 
         assert [(spec.name, spec.dtype, spec.shape) for spec in bare.inputs] == [

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import SHAPE, open_tiny
+from tiny_models import ALL_RUNTIMES, SHAPE, open_tiny
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError, InputError, SessionClosedError, UsageError
-from edgekit.runtimes import RUNTIMES
 from edgekit.runtimes.base import EngineSession
 from edgekit.runtimes.matching import EngineTensor, EngineTensors
 from edgekit.runtimes.options import SessionOptions
@@ -32,7 +31,7 @@ def inputs_of(value: float) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 def test_each_thread_gets_the_answer_to_its_own_question(runtime: str, hint: str) -> None:
     with (
         open_tiny(runtime, options=SessionOptions(hint=hint)) as session,
@@ -45,7 +44,7 @@ def test_each_thread_gets_the_answer_to_its_own_question(runtime: str, hint: str
     assert results == [value + 1 for value in range(200)]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 def test_close_waits_for_four_threads_that_run_and_stops_them_cleanly(runtime: str) -> None:
     session = open_tiny(runtime)
     running = threading.Barrier(5)
@@ -73,7 +72,7 @@ def test_close_waits_for_four_threads_that_run_and_stops_them_cleanly(runtime: s
     assert ends == [SessionClosedError] * 4
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 def test_map_yields_in_order(runtime: str) -> None:
     frames = (inputs_of(value) for value in range(50))
     with open_tiny(runtime, options=SessionOptions(hint="throughput")) as session:
@@ -82,7 +81,7 @@ def test_map_yields_in_order(runtime: str) -> None:
     assert means == [value + 1 for value in range(50)]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
 def test_async_inputs_may_be_overwritten_at_once(runtime: str) -> None:
     frame = inputs_of(0)
     futures: list[Future[dict[str, Array]]] = []

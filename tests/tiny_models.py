@@ -1,13 +1,16 @@
 """Models of a few hundred bytes for the tests of the runtimes: sum = a + b, product = a * b.
 
 One for each format, made by that format's own library; ``open_tiny`` opens it on a runtime.
+Where there is no GPU, TensorRT is simulated (``simulated_session``): the test's id says so.
 """
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from edgekit.quantization import Quantization
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
 from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.session import Session
-from edgekit.runtimes.usable import why_unusable
+from edgekit.runtimes.usable import NEEDS_GPU, why_unusable
 from edgekit.tensor import Dim, DType, Layout, TensorSpec
 
 SHAPE = (1, 3, 4, 5)
@@ -55,8 +58,24 @@ def logical_specs(names: tuple[str, ...], shape: tuple[Dim, ...] = SHAPE) -> tup
     return tuple(TensorSpec(name, DType.FLOAT32, shape, Layout.NCHW) for name in names)
 
 
+def is_simulated(runtime: str) -> bool:
+    """Return whether the runtime needs a GPU, and there is none."""
+    return runtime in NEEDS_GPU and bool(why_unusable(runtime))
+
+
+ALL_RUNTIMES = [
+    pytest.param(name, id=f"{name}-simulated" if is_simulated(name) else name) for name in RUNTIMES
+]
+"""For ``parametrize``: every name of ``RUNTIMES``, whose id says where it is simulated."""
+
+
 def require(runtime: str) -> type[Session]:
-    """Return the backend, or skip with why it cannot run here."""
+    """Return the backend, the simulated one, or skip with why it cannot run here."""
+    if is_simulated(runtime):
+        pytest.importorskip("onnxruntime", reason="the simulated TensorRT computes with it")
+        from simulated_session import SimulatedTensorRtSession
+
+        return SimulatedTensorRtSession
     reason = why_unusable(runtime)
     if reason:
         pytest.skip(f"{runtime}: {reason}")
@@ -85,11 +104,16 @@ def open_tiny(
     """
     backend = require(runtime)
     model_format = RUNTIME_FORMATS[runtime][0]
+    if is_permuted and model_format == "tensorrt":
+        pytest.skip("an artifact for TensorRT keeps the source's layout: none is permuted")
     stored = tuple(shape[axis] for axis in NCHW_TO_NHWC) if is_permuted else shape
     content = CONTENT[model_format](stored)
     inputs, outputs = logical_specs(("a", "b"), shape), logical_specs(("sum", "product"), shape)
     names = {role: f"tiny.{SUFFIX[model_format][role]}" for role in content}
     artifact = Artifact(model_format, "fp32", names, inputs, outputs)
+    if model_format == "tensorrt":
+        artifact = replace(artifact, recipe=tensorrt_recipe(shape))
+        options = replace(options or SessionOptions(), cache_dir=_engines())
     if is_permuted:
         artifact = replace(artifact, inputs=_as_nhwc(inputs), outputs=_as_nhwc(outputs))
     files: BytesFiles | DiskFiles = BytesFiles(content)
@@ -115,6 +139,26 @@ def _as_nhwc(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     )
 
 
+def tensorrt_recipe(shape: tuple[Dim, ...] = SHAPE) -> dict[str, Any]:
+    """Return a recipe for every release; dynamic sizes go from 1 to 8."""
+    sizes = [[dim if isinstance(dim, int) else size for dim in shape] for size in (1, 2, 8)]
+    is_static = all(isinstance(dim, int) for dim in shape)
+    return {
+        "builds": [
+            {"tensorrt": ">=8.5", "file": "model", "builder_flags": [], "network_flags": []}
+        ],
+        "profiles": [] if is_static else [{"a": sizes, "b": sizes}],
+    }
+
+
+@lru_cache(maxsize=1)
+def _engines() -> Path:
+    """Return where engines of a real TensorRT are kept while the tests run."""
+    folder = tempfile.TemporaryDirectory(prefix="edgekit-tests-engines-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def onnx_content(shape: tuple[Dim, ...]) -> dict[str, bytes]:
     """Return sum = a + b, product = a * b as ONNX."""
     from onnx import TensorProto, helper
@@ -127,7 +171,7 @@ def onnx_content(shape: tuple[Dim, ...]) -> dict[str, bytes]:
         helper.make_node("Mul", ["a", "b"], ["product"]),
     ]
     graph = helper.make_graph(nodes, "tiny", [info("a"), info("b")], [info("sum"), info("product")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return {"model": model.SerializeToString()}
 
 
@@ -206,9 +250,15 @@ def _signature(schema: Any) -> Any:
     return item
 
 
-CONTENT = {"onnx": onnx_content, "openvino": openvino_content, "tflite": tflite_content}
+CONTENT = {
+    "onnx": onnx_content,
+    "openvino": openvino_content,
+    "tflite": tflite_content,
+    "tensorrt": onnx_content,
+}
 SUFFIX = {
     "onnx": {"model": "onnx"},
     "openvino": {"model": "xml", "weights": "bin"},
     "tflite": {"model": "tflite"},
+    "tensorrt": {"model": "onnx"},
 }

@@ -1,0 +1,76 @@
+"""A session on the simulated TensorRT, for tests that hold all runtimes alike without a GPU.
+
+The class is the real one; while it loads, the machine and the builder are simulated. An engine
+is the ONNX file behind a tag; see ``tensorrt_simulation``.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import onnxruntime as ort
+from cuda_simulation import SimulatedCuda, simulated_cuda
+from tensorrt_simulation import TAG, simulated_api
+
+from edgekit.artifact import Artifact, ArtifactFiles
+from edgekit.errors import TensorRtError
+from edgekit.runtimes.engines import DeviceFacts
+from edgekit.runtimes.matching import EngineTensors
+from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.tensorrt import prepare
+from edgekit.runtimes.tensorrt.machine import Machine
+from edgekit.runtimes.tensorrt.session import TensorRtSession
+from edgekit.runtimes.tensorrt.spec import BuildSpec
+
+OFFERS = json.loads((Path(__file__).parent / "data" / "tensorrt_api.json").read_text())
+RELEASE = sorted(OFFERS)[-1]
+
+
+class SimulatedTensorRtSession(TensorRtSession):
+    """The real session on a simulated machine, the newest release that is recorded.
+
+    Attributes:
+        cuda: Of that machine.
+    """
+
+    cuda: SimulatedCuda
+
+    def _load(
+        self, artifact: Artifact, files: ArtifactFiles, options: SessionOptions
+    ) -> EngineTensors:
+        self.cuda = simulated_cuda()
+        machine = simulated_machine(artifact, self.cuda)
+        with (
+            tempfile.TemporaryDirectory(prefix="edgekit-simulated-store-") as folder,
+            mock.patch.object(Machine, "here", lambda edition=None, store=None: machine),
+            mock.patch.object(prepare, "build_plan", _build),
+        ):
+            return super()._load(artifact, files, replace(options, cache_dir=Path(folder)))
+
+
+def simulated_machine(artifact: Artifact, cuda: SimulatedCuda, release: str = RELEASE) -> Machine:
+    """Return a machine whose engines have the profiles of an artifact's recipe."""
+    profiles = {
+        name: tuple(map(tuple, sizes))
+        for profile in artifact.recipe.get("profiles", ())
+        for name, sizes in profile.items()
+    }
+    api = simulated_api(OFFERS[release], cuda, profiles=profiles)
+    facts = DeviceFacts("Simulated GPU", "8.7", str(api.release), "12.6")
+    return Machine(api, cuda, 0, cuda.properties(), facts)
+
+
+def _build(spec: BuildSpec, plan: Path, **_limits: object) -> Mapping[str, Any]:
+    model = spec.model.read_bytes()
+    try:
+        ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever it is: the builder refuses the file
+        raise TensorRtError(f"TensorRT {spec.release} failed in parsing: {error}") from error
+    plan.write_bytes(TAG + model)
+    return {}
