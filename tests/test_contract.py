@@ -255,6 +255,16 @@ def test_half_of_the_budget_is_for_layers_in_float() -> None:
     assert [len(recipe.keep_float) for recipe, _ in bench.asked] == [0, 0, 1]
 
 
+def test_with_half_of_the_budget_gone_layers_go_back_in_longer_strides() -> None:
+    bench = Bench(loss=0.5, enough=4, takes_s=10)
+
+    # Three ranges take 30 of 55 s; two layers are not tried.
+    outcome = bench.run(limit_s=55)
+
+    assert outcome.is_kept
+    assert [len(recipe.keep_float) for recipe, _ in bench.asked] == [0, 0, 0, 1, 4]
+
+
 def test_the_first_measurement_is_made_whatever_the_budget() -> None:
     outcome = Bench(loss=0.0, takes_s=10).run(limit_s=1)
 
@@ -262,12 +272,12 @@ def test_the_first_measurement_is_made_whatever_the_budget() -> None:
 
 
 def test_time_that_is_up_while_looking_for_fewer_layers_delivers_what_keeps_it() -> None:
-    bench = Bench(enough=5)  # five trials of integers; then 1, 2, 4, 8 layers, the last is enough
+    bench = Bench(enough=5)  # five trials of integers; then 1, 4, 16 layers, and 10 that are enough
 
     outcome = bench.run(limit_s=9)
 
     assert outcome.is_kept
-    assert len(outcome.recipes["a"].keep_float) == 8
+    assert len(outcome.recipes["a"].keep_float) == 10
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:

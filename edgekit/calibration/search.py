@@ -207,7 +207,8 @@ def _layers(climb: _Climb, ladder: Ladder, base: Trial, artifacts: Sequence[str]
             if _is_enough(trial, scale):
                 passed = trial
             else:
-                below, above = above, above * 2
+                # With little time left it is more to have enough of them than the fewest.
+                below, above = above, above * (4 if climb.is_half_spent else 2)
         while passed is not None and above - below > 1:
             middle = (below + above) // 2
             trial = climb.try_out(_floated(base, groups, middle), judged)
