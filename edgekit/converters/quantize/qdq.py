@@ -186,6 +186,8 @@ class _Writer:
         plain = node.attribute("alpha", 1.0) == 1.0 and node.attribute("beta", 1.0) == 1.0
         if self.scheme.symmetric or bias is None or bias.ndim != 1 or not plain:
             return inputs
+        if self.scheme.is_weight_only:  # nothing is added to integers there
+            return inputs
         source = codes[activations(node, graph)[0]].quantization.scale[0]
         weight = codes[weight_of(node, graph)].quantization
         # The engine multiplies the two in float32 and compares; so it is done here.
