@@ -23,6 +23,9 @@ from edgekit.runtimes.tensorrt.prepare import EngineOptions, engine_of
 from edgekit.runtimes.tensorrt.slots import Plan, Slot
 from edgekit.tensor import DType
 
+_SHARED_PROFILES = ">=10"
+"""Releases whose contexts may use one optimization profile at once; before, each needs its own."""
+
 _SLOTS_FOR_THROUGHPUT = 2
 """One computes while the next one's input is copied."""
 
@@ -65,8 +68,8 @@ class TensorRtSession(EngineSession):
         dla_core = None if self.stored is None else self.stored.key.settings.get("dla_core")
         api, cuda = machine.api, machine.cuda
         cuda.use(machine.device)
-        self._runtime = api.runtime()
-        engine = api.deserialize(self._runtime, plan, dla_core=dla_core)
+        runtime = api.runtime()
+        engine = api.deserialize(runtime, plan, dla_core=dla_core)
         tensors = api.tensors(engine)
         is_static = all(item.is_static for item in tensors)
         self._plan = Plan(
@@ -78,10 +81,13 @@ class TensorRtSession(EngineSession):
             device=machine.device,
             is_mapped=machine.properties.is_integrated and machine.properties.can_map_host,
             uses_graph=is_static and dla_core is None and cuda.has_graphs,
+            runtime=runtime,
         )
         self.version = machine.facts.tensorrt
         self.inference_precision = artifact.precision
-        self.parallel_calls = _SLOTS_FOR_THROUGHPUT if options.hint == "throughput" else 1
+        may_share = is_static or api.release.in_range(_SHARED_PROFILES)
+        is_parallel = options.hint == "throughput" and may_share
+        self.parallel_calls = _SLOTS_FOR_THROUGHPUT if is_parallel else 1
         self._slots: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for _ in range(self.parallel_calls):
             self._slots.put(Slot(self._plan))
@@ -95,9 +101,17 @@ class TensorRtSession(EngineSession):
     @property
     def layers(self) -> Mapping[str, Any]:
         """The engine's layers; names only where it was built without details."""
-        text = self._plan.api.inspect(self._plan.engine)
-        found: Mapping[str, Any] = json.loads(text)
-        return found
+        self._lifetime.enter()
+        try:
+            found: Mapping[str, Any] = json.loads(self._plan.api.inspect(self._plan.engine))
+            return found
+        finally:
+            self._lifetime.leave()
+
+    @property
+    def plan(self) -> Plan:
+        """The engine and how it is run; do not keep it longer than the session."""
+        return self._plan
 
     def run_on_device(
         self, inputs: Mapping[str, object], *, outputs: Mapping[str, object] | None = None
@@ -119,6 +133,7 @@ class TensorRtSession(EngineSession):
         self._lifetime.enter()
         try:
             with self._slot() as slot:
+                self._refuse_host_tensors()
                 taken = [_device_tensor(inputs, item, slot) for item in self._plan.inputs]
                 shapes = slot.shape_inputs([item.shape for item in taken])
                 given = outputs or {}
@@ -154,7 +169,14 @@ class TensorRtSession(EngineSession):
             self._slots.get().free()
         # The engine before its runtime: TensorRT logs an error, or crashes, the other way round.
         self._plan = replace(self._plan, engine=None)
-        self._runtime = None
+        self._plan = replace(self._plan, runtime=None)
+
+    def _refuse_host_tensors(self) -> None:
+        for item in (*self._plan.inputs, *self._plan.outputs):
+            if item.is_on_host:
+                raise InputError(
+                    f"{item.name!r} holds a shape, which TensorRT wants in host memory; use run"
+                )
 
     @contextmanager
     def _slot(self) -> Iterator[Slot]:

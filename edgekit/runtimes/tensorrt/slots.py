@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from edgekit.errors import CudaError, InputError, TensorRtError
 from edgekit.runtimes.session import Array
-from edgekit.runtimes.tensorrt.buffers import Buffer
+from edgekit.runtimes.tensorrt.buffers import Buffer, Held
 
 if TYPE_CHECKING:
     from edgekit.runtimes.cuda.base import Cuda
@@ -36,6 +37,7 @@ class Plan:
         device: Number of the GPU.
         is_mapped: Whether CPU and GPU share their memory.
         uses_graph: Whether calls are captured into a CUDA graph.
+        runtime: The vendor's, which the engine must not outlive.
     """
 
     api: Api
@@ -46,30 +48,39 @@ class Plan:
     device: int
     is_mapped: bool
     uses_graph: bool
+    runtime: Any = None
 
 
 class Slot:
     """Runs one call at a time; several slots run several.
 
-    Everything is allocated once, or where a dynamic shape is larger than any before.
+    Everything is allocated once, or where a dynamic shape is larger than any before. It is given
+    back by ``free``, or when nobody holds the slot any more.
 
     Args:
         plan: What to run.
+
+    Attributes:
+        stream: Of its calls.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._dtypes = {item.name: item.dtype.to_numpy() for item in (*plan.inputs, *plan.outputs)}
-        self._buffers: dict[str, Buffer] = {}
+        self._on_host = {item.name for item in (*plan.inputs, *plan.outputs) if item.is_on_host}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._watches: dict[str, ShapeWatch] = {}
-        self._graph: int | None = None
         self._calls = 0
         self._wants_graph = plan.uses_graph
         plan.cuda.use(plan.device)
         self.stream = plan.cuda.stream_create()
+        self._held = Held(plan.cuda, plan.device, self.stream)
+        self._buffers = self._held.buffers
+        self._free = weakref.finalize(self, self._held.forget)
+        self._free.atexit = False  # CUDA may be gone by then, and the process frees all
         try:
             self._context = plan.api.create_context(plan.engine)
+            self._held.objects += [self._context, plan.engine, plan.runtime]
             for item in (*plan.inputs, *plan.outputs):
                 if item.is_static:
                     self._place(item.name, item.shape)
@@ -133,9 +144,8 @@ class Slot:
         plan = self._plan
         plan.cuda.use(plan.device)
         for item, shape in zip(plan.inputs, shapes, strict=True):
-            if not item.is_static and self._shapes.get(item.name) != shape:
-                plan.api.set_shape(self._context, item.name, shape)
-                self._shapes[item.name] = shape
+            if not item.is_static:
+                self._shape(item, shape)
         found = [plan.api.output_shape(self._context, item.name) for item in plan.outputs]
         for item, shape in zip(plan.outputs, found, strict=True):
             if -1 in shape:
@@ -146,23 +156,28 @@ class Slot:
 
     def free(self) -> None:
         """Give everything back; no call runs any more."""
-        cuda = self._plan.cuda
-        cuda.use(self._plan.device)
-        if self._graph is not None:
-            cuda.graph_destroy(self._graph)
-            self._graph = None
-        self._context = None
-        for buffer in self._buffers.values():
-            buffer.free()
-        self._buffers.clear()
-        cuda.stream_destroy(self.stream)
+        if self._free.detach() is not None:
+            self._context = None
+            self._held.free()
 
     def _take(self, item: EngineIo, array: Array) -> None:
-        if not item.is_static and self._shapes.get(item.name) != array.shape:
-            self._plan.api.set_shape(self._context, item.name, array.shape)
+        if not item.is_static:
+            self._shape(item, array.shape)
             self._place(item.name, array.shape)
-        dtype = self._dtypes[item.name]
-        np.copyto(self._buffers[item.name].view(array.shape, dtype), array, casting="same_kind")
+        view = self._buffers[item.name].view(array.shape, self._dtypes[item.name])
+        np.copyto(view, array, casting="same_kind")
+        # Before TensorRT 10 an int64 of the model is int32 in the engine.
+        is_narrower = view.dtype.kind == "i" and view.itemsize < array.itemsize
+        if is_narrower and not np.array_equal(view, array):
+            raise InputError(
+                f"input {item.name!r} holds values that do not fit {view.dtype.name}, in which "
+                f"this engine takes it: {array.min()} to {array.max()}"
+            )
+
+    def _shape(self, item: EngineIo, shape: tuple[int, ...]) -> None:
+        if self._shapes.get(item.name) != shape:
+            self._plan.api.set_shape(self._context, item.name, shape)
+            self._shapes[item.name] = shape
 
     def _size_outputs(self) -> None:
         for item in self._plan.outputs:
@@ -170,8 +185,7 @@ class Slot:
                 continue
             shape = self._plan.api.output_shape(self._context, item.name)
             if -1 not in shape:
-                if self._shapes.get(item.name) != shape:
-                    self._place(item.name, shape)
+                self._place(item.name, shape)
             elif item.name not in self._watches:
                 self._watch(item.name)
 
@@ -186,9 +200,13 @@ class Slot:
             return
         plan = self._plan
         # TensorRT keeps the address until it is told another: the new one first.
-        new = Buffer(plan.cuda, nbytes, is_mapped=plan.is_mapped)
-        on_host = any(item.name == name and item.is_on_host for item in plan.inputs)
-        plan.api.set_address(self._context, name, new.host if on_host else new.device)
+        is_on_host = name in self._on_host
+        new = Buffer(plan.cuda, nbytes, is_mapped=plan.is_mapped, is_on_host=is_on_host)
+        try:
+            plan.api.set_address(self._context, name, new.device)
+        except BaseException:
+            new.free()
+            raise
         self._buffers[name] = new
         if old is not None:
             old.free()
@@ -203,8 +221,8 @@ class Slot:
 
     def _launch(self) -> None:
         cuda = self._plan.cuda
-        if self._graph is not None:
-            cuda.graph_launch(self._graph, self.stream)
+        if self._held.graph is not None:
+            cuda.graph_launch(self._held.graph, self.stream)
         elif self._wants_graph and self._calls >= _CALLS_BEFORE_CAPTURE:
             self._capture()
         else:
@@ -215,8 +233,7 @@ class Slot:
     def _enqueue(self) -> None:
         plan = self._plan
         for item in plan.inputs:
-            if not item.is_on_host:
-                self._buffers[item.name].to_device(self._size(item.name), self.stream)
+            self._buffers[item.name].to_device(self._size(item.name), self.stream)
         plan.api.execute(self._context, self.stream)
         for item in plan.outputs:
             self._buffers[item.name].to_host(self._size(item.name), self.stream)
@@ -236,7 +253,7 @@ class Slot:
             self._wants_graph = False
             self._enqueue()
             return
-        self._graph = graph
+        self._held.graph = graph
         cuda.graph_launch(graph, self.stream)
 
     def _result(self, item: EngineIo) -> Array:
