@@ -15,6 +15,7 @@ from networks import (
     attention,
     classifiers,
     detection,
+    efficientnet,
     espnet,
     light,
     segmentation,
@@ -23,7 +24,17 @@ from networks import (
 )
 from networks.case import NetworkCase, graph_inputs, sample_inputs
 
-FAMILIES = (light, classifiers, sequences, segmentation, espnet, detection, video, attention)
+FAMILIES = (
+    light,
+    classifiers,
+    efficientnet,
+    sequences,
+    segmentation,
+    espnet,
+    detection,
+    video,
+    attention,
+)
 NETWORKS: dict[str, NetworkCase] = {case.name: case for family in FAMILIES for case in family.CASES}
 # Trained models are kept beside the repository, never in it.
 REAL_FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
