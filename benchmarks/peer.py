@@ -1,10 +1,13 @@
-"""Where the peer converter is, and how it is called.
+"""Where other tools are, and how they are called.
 
-The peer is onnx2tf 2.6.9, the release with a fast backend of its own. Its pinned
-dependencies clash with EdgeKit's, so it lives in an environment of its own (Python 3.12):
+A tool whose dependencies clash with EdgeKit's lives in an environment of its own, whose Python
+an environment variable names. The peer converter is onnx2tf 2.6.9, the release with a fast
+backend of its own, on Python 3.12:
 
     python3.12 -m venv PEER && PEER/bin/pip install onnx2tf==2.6.9 onnxsim
     export EDGEKIT_ONNX2TF_PYTHON=PEER/bin/python
+
+tf2onnx brings Keras files to ONNX: keras_to_onnx.py.
 """
 
 from __future__ import annotations
@@ -14,12 +17,34 @@ import subprocess
 from pathlib import Path
 
 VARIABLE = "EDGEKIT_ONNX2TF_PYTHON"
+KERAS = "EDGEKIT_TF_PYTHON"
+
+
+def find_python(variable: str) -> Path | None:
+    """Return the Python that an environment variable names, or None where it names none."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_file() else None
 
 
 def find_peer() -> Path | None:
-    """Return the peer's Python, or None where the variable does not name one."""
-    path = Path(os.environ.get(VARIABLE, ""))
-    return path if path.is_file() else None
+    """Return the peer converter's Python, or None where the variable does not name one."""
+    return find_python(VARIABLE)
+
+
+def keras_to_onnx(source: Path, result: Path) -> None:
+    """Write a Keras file or a SavedModel as ONNX.
+
+    Raises:
+        RuntimeError: No Python with tf2onnx is named, or it fails; with its last line.
+    """
+    python = find_python(KERAS)
+    if python is None:
+        raise RuntimeError(f"{KERAS} names no Python with tf2onnx in it; see keras_to_onnx.py")
+    command = [python, Path(__file__).with_name("keras_to_onnx.py"), source, result]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not result.is_file():
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise RuntimeError(f"tf2onnx does not convert {source.name}: {last[0][:300]}")
 
 
 def peer_version(python: Path) -> str:
