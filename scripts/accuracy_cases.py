@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 import numpy as np  # noqa: E402
 
+from benchmarks.peer import KERAS, find_python, keras_to_onnx  # noqa: E402
 from edgekit.calibration.contract import Promise  # noqa: E402
 from edgekit.pipeline import Terms  # noqa: E402
 from edgekit.runtimes.select import load  # noqa: E402
@@ -48,12 +49,18 @@ class Case:
         needs: What must be there.
         prepare: Makes the job; given an empty folder for what has to be made first.
         about: On which data, in words.
+        lacks: Tells what else is missing here, ``""`` for nothing.
     """
 
     name: str
     needs: Path
     prepare: Callable[[Path], Job]
     about: str
+    lacks: Callable[[], str] = str
+
+    def reason_to_skip(self) -> str:
+        """Return why the case cannot run here, or ``""``."""
+        return self.lacks() if self.needs.exists() else f"{self.needs.name} is not there"
 
 
 def _digits(folder: Path) -> Job:
@@ -99,6 +106,63 @@ def _ppocr(folder: Path) -> Job:
     model = DATA / "model-ocr-ppocr-cls" / "ch_ppocr_mobile_v2.0_cls_infer.onnx"
     return Job(
         model, terms, "stretch,bgr,scale=1/255,mean=0.5,std=0.5", shapes={"": (1, 3, 48, 192)}
+    )
+
+
+def _resnet8(folder: Path) -> Job:
+    model = DATA / "model-cls-mlperf-resnet8" / "pretrainedResnet.h5"
+    keras_to_onnx(model, folder / "resnet8.onnx")
+    # The test set's folders are named by class: 0_airplane, 1_automobile, ...
+    pictures = sorted((DATA / "data-cifar10-test").rglob("*.jpg"))
+    labels = [int(path.parent.name.split("_")[0]) for path in pictures]
+    terms = _split(pictures, labels, folder, 10, name="input_0")
+    return Job(folder / "resnet8.onnx", terms, "rgb,nhwc")
+
+
+def _lacks_keras() -> str:
+    return "" if find_python(KERAS) else f"{KERAS} names no Python with tf2onnx in it"
+
+
+def _efficientnet(folder: Path) -> Job:
+    import onnx
+    from networks.efficientnet import PREPROCESS, trained_efficientnet_lite0, weights_file
+
+    weights = weights_file()
+    assert weights is not None, "the case's lacks() tells"
+    onnx.save(trained_efficientnet_lite0(weights), folder / "efficientnet_lite0.onnx")
+    # A picture's name starts with its class.
+    pictures = sorted((DATA / "data-imagenet-samples").glob("*.jpg"))
+    labels = [int(path.name[:4]) for path in pictures]
+    terms = _split(pictures, labels, folder, 4, name="image")
+    return Job(folder / "efficientnet_lite0.onnx", terms, PREPROCESS)
+
+
+def _lacks_efficientnet() -> str:
+    from networks.efficientnet import VARIABLE, weights_file
+
+    return "" if weights_file() else f"{VARIABLE} names no file of weights"
+
+
+def _split(
+    pictures: Sequence[Path], labels: Sequence[int], folder: Path, every: int, *, name: str
+) -> Terms:
+    """Return terms of 0.3 points of top1: every so many pictures calibrate, the others judge."""
+    import cv2
+
+    frames = [cv2.imread(str(path)) for path in pictures]
+    if len({frame.shape for frame in frames}) > 1:
+        # One array holds pictures of one size; the model's own is what they become in any case.
+        frames = [cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA) for frame in frames]
+    chosen = np.arange(len(frames)) % every == 0
+    data, classes = np.stack(frames), np.array(labels)
+    np.savez(folder / "calibration.npz", **{name: data[chosen]})
+    np.savez(folder / "held-out.npz", **{name: data[~chosen], "labels": classes[~chosen]})
+    return Terms(
+        calibration=folder / "calibration.npz",
+        validation=folder / "held-out.npz",
+        metric="top1",
+        promise=Promise.parse("0.003"),
+        validation_samples=int((~chosen).sum()),
     )
 
 
@@ -159,7 +223,27 @@ CASES = (
         "calibrated on training pictures, judged on held-out ones",
     ),
     Case("MobileFace V2", DATA, _mobileface, "calibrated on ORL faces, judged on Caltech's"),
-    Case("PP-OCR cls", DATA, _ppocr, "photos, which are no text: a stress, not its task"),
+    Case(
+        "ResNet-8",
+        DATA,
+        _resnet8,
+        "the MLPerf Tiny network, Keras' h5 by tf2onnx; CIFAR-10 test pictures, a tenth to "
+        "calibrate, the others to judge",
+        _lacks_keras,
+    ),
+    Case(
+        "EfficientNet-Lite0",
+        DATA,
+        _efficientnet,
+        "trained weights; ImageNet pictures, a quarter to calibrate, the others to judge",
+        _lacks_efficientnet,
+    ),
+    Case(
+        "PP-OCR cls",
+        DATA,
+        _ppocr,
+        "a MobileNetV3-small; photos, which are no text: a stress, not its task",
+    ),
     Case(
         "YOLOX-nano",
         DATA,

@@ -2,8 +2,10 @@
 
     python scripts/write_accuracy_table.py [--only NAME ...] [--time SECONDS] [--output FILE]
 
-With --only the table goes to standard output unless --output is given; a network that is kept
-beside the repository is left out where it is not there.
+With --only the table goes to standard output unless --output is given. A network whose files or
+converter are not here is left out, with the reason on standard error: ResNet-8 needs
+EDGEKIT_TF_PYTHON (benchmarks/keras_to_onnx.py), EfficientNet-Lite0 EDGEKIT_EFFICIENTNET_LITE0
+(tests/networks/efficientnet.py).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -72,9 +75,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     names = arguments.only or [case.name for case in CASES]
-    rows = [
-        _run(case, arguments.time) for case in CASES if case.name in names and case.needs.exists()
-    ]
+    rows = [_run(case, arguments.time) for case in _able(names)]
     text = to_markdown(rows)
     output = arguments.output or (None if arguments.only else ROOT / "docs" / "accuracy.md")
     if output is None:
@@ -82,6 +83,18 @@ def main() -> int:
     else:
         output.write_text(text, encoding="utf-8")
     return int(any(row.contract is None for row in rows))
+
+
+def _able(names: list[str]) -> Iterator[Case]:
+    """Yield the cases of these names that can run here; tell why another cannot."""
+    for case in CASES:
+        if case.name not in names:
+            continue
+        reason = case.reason_to_skip()
+        if reason:
+            print(f"{case.name} is left out: {reason}", file=sys.stderr, flush=True)
+        else:
+            yield case
 
 
 def _run(case: Case, limit_s: float) -> Row:
