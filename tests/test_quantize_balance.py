@@ -235,6 +235,22 @@ def test_a_range_ends_where_its_readers_saturate(case: Limits) -> None:
     assert (found.low, found.high) == pytest.approx(case.want)
 
 
+def test_scores_that_leave_the_model_keep_their_range() -> None:
+    """The last Sigmoid is computed in float: 1e-4 is a score there, not half a step."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="layer"),
+        helper.make_node("Flatten", ["c"], ["f"], name="flat"),
+        helper.make_node("Sigmoid", ["f"], ["y"], name="sigmoid"),
+    ]
+    given = {"inputs": {"x": [1, 2, 3, 3]}, "outputs": {"y": [1, 18]}}
+    graph = to_graph(build(nodes, constants={"w": weights(2, 2, 1, 1)}, **given))
+    whole = Range(-50.0, 60.0, "minmax")
+
+    found = without_saturated(graph, {"c": whole, "f": whole})
+
+    assert found == {"c": whole, "f": whole}
+
+
 def test_few_weights_stay_float_where_activations_do() -> None:
     graph = network(_relu)  # 216 and 64 weights; TFLite's least size is 1024
 

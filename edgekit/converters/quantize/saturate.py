@@ -52,16 +52,34 @@ def without_saturated(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Ra
 def _limits_of_all(graph: Graph) -> dict[str, tuple[float, float]]:
     """Return below and above which no reader tells values apart, of tensors that have limits."""
     readers = graph.consumers()
-    outputs = set(graph.output_names)
+    leaving = set(graph.output_names)
     limits: dict[str, tuple[float, float]] = {}
-    for node in reversed(graph.nodes):
-        for name in results(node, graph):
-            if name not in outputs and readers.get(name):
-                limits[name] = _limits(name, readers[name], graph, limits)
-    for name in graph.input_names:
-        if name not in outputs and readers.get(name):
-            limits[name] = _limits(name, readers[name], graph, limits)
+    made = [name for node in graph.nodes for name in results(node, graph)]
+    for name in (*reversed(made), *graph.input_names):
+        users = readers.get(name, ())
+        if any(_passes_to(user, leaving, graph) for user in users):
+            leaving.add(name)
+        if users and name not in leaving and not _ends(users, leaving):
+            limits[name] = _limits(name, users, graph, limits)
     return limits
+
+
+def _passes_to(user: Node, leaving: set[str], graph: Graph) -> bool:
+    """Whether what a node reads leaves the model, or goes into floats, with all its values."""
+    role = role_of(user, graph)
+    moves = role in (Role.MOVE, Role.JOIN) and not leaving.isdisjoint(user.outputs)
+    return moves or (role is Role.FLOAT and user.op_type not in _LIMITS)
+
+
+def _ends(users: Sequence[Node], leaving: set[str]) -> bool:
+    """Whether a Sigmoid or Tanh among them leaves: engines compute the last one in float.
+
+    Its small values are scores that a fixed code would not keep.
+    """
+    return any(
+        user.op_type in ("Sigmoid", "Tanh") and not leaving.isdisjoint(user.outputs)
+        for user in users
+    )
 
 
 def _limits(
