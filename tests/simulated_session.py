@@ -15,14 +15,17 @@ from typing import Any
 from unittest import mock
 
 import onnxruntime as ort
+import pytest
 from cuda_simulation import SimulatedCuda, simulated_cuda
 from tensorrt_simulation import TAG, simulated_api
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import TensorRtError
+from edgekit.runtimes import usable
 from edgekit.runtimes.engines import DeviceFacts
 from edgekit.runtimes.matching import EngineTensors
 from edgekit.runtimes.options import SessionOptions
+from edgekit.runtimes.selftest import cuda as cuda_checks
 from edgekit.runtimes.tensorrt import prepare
 from edgekit.runtimes.tensorrt.machine import Machine
 from edgekit.runtimes.tensorrt.session import TensorRtSession
@@ -64,6 +67,20 @@ def simulated_machine(artifact: Artifact, cuda: SimulatedCuda, release: str = RE
     api = simulated_api(OFFERS[release], cuda, profiles=profiles)
     facts = DeviceFacts("Simulated GPU", "8.7", str(api.release), "12.6")
     return Machine(api, cuda, 0, cuda.properties(), facts)
+
+
+def be_a_gpu_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Make this process one with a simulated GPU and the oldest release; builds are in children."""
+    cuda = simulated_cuda()
+    api = simulated_api(OFFERS[sorted(OFFERS)[0]], cuda)
+    facts = DeviceFacts("Simulated GPU", "8.7", str(api.release), "12.6")
+    machine = Machine(api, cuda, 0, cuda.properties(), facts)
+    monkeypatch.setattr(Machine, "here", lambda edition=None, store=None: machine)
+    monkeypatch.setattr(usable, "_why_no_gpu", lambda runtime: "")
+    monkeypatch.setattr(prepare, "_BUILDER", "simulated_builder")
+    monkeypatch.setattr(cuda_checks, "open_cuda", lambda name: cuda)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return machine
 
 
 def _build(spec: BuildSpec, plan: Path, **_limits: object) -> Mapping[str, Any]:

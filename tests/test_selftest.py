@@ -5,41 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cuda_simulation import simulated_cuda
-from tensorrt_simulation import simulated_api
+from simulated_session import be_a_gpu_machine
 
 from edgekit.cli.main import main
-from edgekit.runtimes import usable
+from edgekit.errors import MissingDependencyError
 from edgekit.runtimes.cuda import open_cuda
-from edgekit.runtimes.engines import DeviceFacts
 from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Skip, run_checks
-from edgekit.runtimes.selftest import cuda as cuda_checks
 from edgekit.runtimes.selftest.engines import check_engines
-from edgekit.runtimes.tensorrt import prepare
 from edgekit.runtimes.tensorrt.machine import Machine
-
-TESTS = Path(__file__).parent
-OFFERS = json.loads((TESTS / "data" / "tensorrt_api.json").read_text())
-FACTS = DeviceFacts("Simulated GPU", "8.7", "", "12.6")
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a simulated GPU."""
-    cuda = simulated_cuda()
-    api = simulated_api(OFFERS[sorted(OFFERS)[0]], cuda)
-    machine = Machine(api, cuda, 0, cuda.properties(), replace(FACTS, tensorrt=str(api.release)))
-    monkeypatch.setattr(Machine, "here", lambda edition=None, store=None: machine)
-    monkeypatch.setattr(usable, "_why_no_gpu", lambda runtime: "")
-    monkeypatch.setattr(prepare, "_BUILDER", "simulated_builder")
-    monkeypatch.setattr(cuda_checks, "open_cuda", lambda name: cuda)
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    yield
+    be_a_gpu_machine(monkeypatch)
 
 
 @pytest.mark.usefixtures("device")
@@ -88,6 +70,19 @@ def test_without_a_gpu_nothing_is_called_shown(tmp_path: Path) -> None:
 def test_without_a_word_of_what_to_test_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest"]) == 2
     assert "edgekit selftest --device" in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_skipped_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(edition: str | None = None, *, store: object = None) -> Machine:
+        raise MissingDependencyError("tensorrt is not installed")
+
+    monkeypatch.setattr(Machine, "here", nowhere)
+    checks = check_engines(tmp_path)
+
+    assert {check.status for check in checks} == {SKIPPED}
+    assert checks[0].detail == "tensorrt is not installed"
 
 
 def test_a_failed_check_does_not_stop_the_others() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgekit.errors import EdgeKitError
+from edgekit.errors import EdgeKitError, MissingDependencyError
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -72,7 +72,8 @@ def run_checks(
 
     Args:
         area: What they belong to.
-        checks: By name; each returns its detail, raises ``Skip``, or fails by raising.
+        checks: By name; each returns its detail, raises ``Skip`` or that something is not
+            installed, or fails by raising.
         tell: Told the name of each as it starts.
     """
     done = []
@@ -81,7 +82,7 @@ def run_checks(
         start = time.perf_counter()
         try:
             status, detail = PASSED, check()
-        except Skip as reason:
+        except (Skip, MissingDependencyError) as reason:
             status, detail = SKIPPED, str(reason)
         except _FAILURES as error:
             status, detail = FAILED, f"{type(error).__name__}: {error}"
