@@ -7,7 +7,7 @@ import queue
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import InputError
@@ -38,12 +38,14 @@ class TensorRtSession(EngineSession):
     runs on the GPU alone is launched as one CUDA graph.
 
     Attributes:
+        captures_graphs: Whether a CUDA graph is made where one can be; for measuring without.
         stored: What runs, with what was measured when it was built; None where the engine came
             with the bundle.
         layers: The engine's layers as TensorRT's inspector tells them, JSON-ready.
     """
 
     runtime = "tensorrt"
+    captures_graphs: ClassVar[bool] = True
     stored: StoredEngine | None
     _honoured = frozenset({"engine"})
     _precisions = ("fp32", "fp16", "auto")
@@ -80,7 +82,9 @@ class TensorRtSession(EngineSession):
             outputs=tuple(item for item in tensors if not item.is_input),
             device=machine.device,
             is_mapped=machine.properties.is_integrated and machine.properties.can_map_host,
-            uses_graph=is_static and dla_core is None and cuda.has_graphs,
+            uses_graph=(
+                self.captures_graphs and is_static and dla_core is None and cuda.has_graphs
+            ),
             runtime=runtime,
         )
         self.version = machine.facts.tensorrt
