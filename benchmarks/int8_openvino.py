@@ -8,12 +8,12 @@ Both take the samples of the subject, pictures for trained models, NNCF with its
 correct biases). *fixed* is ours with bias correction; its kernels are the same. Accuracy is
 SQNR (dB) and cosine to ONNX Runtime's float results on other pictures, the median over pictures
 of the worst output. *task* is in points over the same pictures: top-1 where their classes are
-known, else for a classifier how often the best class is the float model's, else 100 times the
-mean cosine of the worst output; detectors' mAP is in detector_int8.py. Networks that need more
-than this repository: picture_networks.py; one that cannot run is left out with the reason.
-Float, ours and NNCF's run in turn in one process, one thread, computing
-in float32 where they compute in float; times are CPU time, and *ratio* is ours by NNCF's. Figures
-go to OUT/int8_openvino.json and, as Markdown, to standard output.
+known (in brackets how often it is the float model's class), else for a classifier how often the
+best class is the float model's, else 100 times the mean cosine of the worst output; detectors'
+mAP is in detector_int8.py. Networks that need more than this repository: picture_networks.py; one
+that cannot run is left out with the reason. Float, ours and NNCF's run in turn in one process, one
+thread, computing in float32 where they compute in float; times are CPU time, and *ratio* is ours
+by NNCF's. Figures go to OUT/int8_openvino.json and, as Markdown, to standard output.
 """
 
 from __future__ import annotations
@@ -207,11 +207,12 @@ def agreement(
     """Return SQNR and cosine to float, of the worst output, the median over inputs; the task's."""
     request = model.create_infer_request()
     found = []
-    best = []
+    best, floats = [], []
     for feed, results in zip(source.others, wanted, strict=True):
         request.infer(dict(feed))
         made = [request.get_output_tensor(index).data for index in range(len(results))]
         best.append(int(made[0].argmax()))
+        floats.append(int(results[0].argmax()))
         pairs = [
             (sqnr_db(got, want), cosine(got, want))
             for got, want in zip(made, results, strict=True)
@@ -224,6 +225,7 @@ def agreement(
         "sqnr_db": statistics.median(ratios),
         "cosine": statistics.median(cosines),
         "task": 100 * float(np.mean(task)),
+        "same_class": 100 * float(np.mean(np.equal(best, floats))),
     }
 
 
@@ -267,7 +269,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         words += [_accuracy(row[key]) for key in ("ours", "fixed")]
         words.append("-" if peer is None else _accuracy(peer))
         words.append(row["task"])
-        words += [_points(row.get(key)) for key in ("float", "ours", "fixed", "peer")]
+        is_labelled = row["task"].startswith("top-1, ")
+        words += [_points(row.get(key), is_labelled) for key in ("float", "ours", "fixed", "peer")]
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines)
 
@@ -276,8 +279,10 @@ def _times(facts: Mapping[str, float]) -> str:
     return f"{facts['p10_ms']:.3f} / {facts['median_ms']:.3f}"
 
 
-def _points(facts: Mapping[str, float] | None) -> str:
-    return "-" if facts is None else f"{facts['task']:.2f}"
+def _points(facts: Mapping[str, float] | None, is_labelled: bool) -> str:
+    if facts is None:
+        return "-"
+    return f"{facts['task']:.2f}" + (f" ({facts['same_class']:.2f})" if is_labelled else "")
 
 
 def _accuracy(facts: Mapping[str, float]) -> str:
