@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from simulated_session import OFFERS, SimulatedTensorRtSession
-from tensorrt_simulation import Engine
+from tensorrt_simulation import Context, Engine
 from tiny_models import SHAPE, BytesFiles, onnx_content, open_tiny, require, tensorrt_recipe
 
 from edgekit.artifact import Artifact
@@ -177,6 +177,64 @@ def test_an_int64_that_the_engine_holds_as_int32_is_refused_where_it_does_not_fi
         assert session.run({"x": np.array([3, 7])})["y"].tolist() == [3, 7]
         with pytest.raises(InputError, match=r"'x' holds values that do not fit int32.*4294967299"):
             session.run({"x": np.array([1, (1 << 32) + 3])})
+
+
+def _places() -> bytes:
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            make("NonZero", ["x"], ["found"], name="found"),
+            make("Cast", ["found"], ["y"], name="cast", to=onnx.TensorProto.FLOAT),
+        ],
+        "places",
+        [info("x", onnx.TensorProto.FLOAT, ["batch", 4])],
+        [info("y", onnx.TensorProto.FLOAT, [2, "count"])],
+    )
+    imports = [onnx.helper.make_opsetid("", 17)]
+    return bytes(
+        onnx.helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
+    )
+
+
+def test_an_output_of_the_datas_size_grows_with_the_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def most(self: Context, name: str) -> int:
+        return int(np.prod(self._shapes["x"])) * 2 * 4  # NonZero: all elements, two places each
+
+    monkeypatch.setattr(Context, "get_max_output_size", most)
+    artifact = Artifact(
+        "tensorrt",
+        "fp32",
+        {"model": "x"},
+        (TensorSpec("x", DType.FLOAT32, ("batch", 4)),),
+        (TensorSpec("y", DType.FLOAT32, (2, "count")),),
+        recipe={**tensorrt_recipe(), "profiles": [{"x": [[1, 4], [2, 4], [64, 4]]}]},
+    )
+    with SimulatedTensorRtSession.open(artifact, BytesFiles({"model": _places()})) as session:
+        for batch in (1, 64, 2):
+            found = session.run({"x": np.ones((batch, 4), np.float32)})["y"]
+
+            assert found.tolist() == [list(row) for row in np.nonzero(np.ones((batch, 4)))]
+
+
+def test_closing_frees_all_though_cuda_refuses_to_free_one() -> None:
+    session = opened(options=SessionOptions(hint="throughput"))
+    cuda, free = session.cuda, session.cuda.free
+    refused: list[int] = []
+
+    def refuse_first(address: int) -> None:
+        if not refused:
+            refused.append(address)
+            raise CudaError("cudaFree failed: cudaErrorIllegalAddress (700)")
+        free(address)
+
+    cuda.free = refuse_first  # type: ignore[method-assign]
+    with pytest.raises(CudaError, match="cudaFree"):
+        session.close()
+    assert cuda.alive() == {**NOTHING, "memory": 1}
+
+    free(refused[0])
 
 
 @pytest.fixture

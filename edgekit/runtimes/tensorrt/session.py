@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -169,8 +169,12 @@ class TensorRtSession(EngineSession):
         ]
 
     def _release(self) -> None:
-        for _ in range(self.parallel_calls):
-            self._slots.get().free()
+        with ExitStack() as stack:  # all of them, whatever CUDA refuses of one
+            stack.callback(self._drop_engine)
+            for _ in range(self.parallel_calls):
+                stack.callback(self._slots.get().free)
+
+    def _drop_engine(self) -> None:
         # The engine before its runtime: TensorRT logs an error, or crashes, the other way round.
         self._plan = replace(self._plan, engine=None)
         self._plan = replace(self._plan, runtime=None)

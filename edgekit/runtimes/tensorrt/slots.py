@@ -186,7 +186,7 @@ class Slot:
             shape = self._plan.api.output_shape(self._context, item.name)
             if -1 not in shape:
                 self._place(item.name, shape)
-            elif item.name not in self._watches:
+            else:
                 self._watch(item.name)
 
     def _place(self, name: str, shape: tuple[int, ...]) -> None:
@@ -215,9 +215,12 @@ class Slot:
         """Learn the shape of an output that the data decides; the largest must fit."""
         most = self._plan.api.max_output_bytes(self._context, name)
         self._hold(name, most)
-        self._watches[name] = self._plan.api.watch_shape(
-            self._context, name, capacity=self._buffers[name].capacity
-        )
+        capacity = self._buffers[name].capacity
+        if name in self._watches:
+            self._watches[name].capacity = capacity
+        else:
+            watch = self._plan.api.watch_shape(self._context, name, capacity=capacity)
+            self._watches[name] = watch
 
     def _launch(self) -> None:
         cuda = self._plan.cuda
