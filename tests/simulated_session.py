@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 from cuda_simulation import SimulatedCuda, simulated_cuda
 from tensorrt_simulation import TAG, simulated_api
+from tiny_models import SHAPE, is_simulated, open_tiny
 
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import TensorRtError
 from edgekit.runtimes import usable
+from edgekit.runtimes.cuda.exchange import DeviceTensor
 from edgekit.runtimes.engines import DeviceFacts
 from edgekit.runtimes.matching import EngineTensors
 from edgekit.runtimes.options import SessionOptions
@@ -30,25 +33,34 @@ from edgekit.runtimes.tensorrt import prepare
 from edgekit.runtimes.tensorrt.machine import Machine
 from edgekit.runtimes.tensorrt.session import TensorRtSession
 from edgekit.runtimes.tensorrt.spec import BuildSpec
+from edgekit.tensor import DType
 
 OFFERS = json.loads((Path(__file__).parent / "data" / "tensorrt_api.json").read_text())
-RELEASE = sorted(OFFERS)[-1]
+RELEASE = "8.6.0"
+"""Whose recorded interface the session runs on unless another is told."""
+
+ON_SIMULATION = pytest.mark.skipif(
+    not is_simulated("tensorrt"), reason="looks into a simulated device; here is a real one"
+)
+DYNAMIC = ("batch", *SHAPE[1:])
 
 
 class SimulatedTensorRtSession(TensorRtSession):
-    """The real session on a simulated machine, the newest release that is recorded.
+    """The real session on a simulated machine.
 
     Attributes:
+        offers: What its release offers.
         cuda: Of that machine.
     """
 
+    offers: Mapping[str, Any] = OFFERS[RELEASE]
     cuda: SimulatedCuda
 
     def _load(
         self, artifact: Artifact, files: ArtifactFiles, options: SessionOptions
     ) -> EngineTensors:
         self.cuda = simulated_cuda()
-        machine = simulated_machine(artifact, self.cuda)
+        machine = simulated_machine(artifact, self.cuda, self.offers)
         with (
             tempfile.TemporaryDirectory(prefix="edgekit-simulated-store-") as folder,
             mock.patch.object(Machine, "here", lambda edition=None, store=None: machine),
@@ -57,16 +69,40 @@ class SimulatedTensorRtSession(TensorRtSession):
             return super()._load(artifact, files, replace(options, cache_dir=Path(folder)))
 
 
-def simulated_machine(artifact: Artifact, cuda: SimulatedCuda, release: str = RELEASE) -> Machine:
+def simulated_machine(
+    artifact: Artifact, cuda: SimulatedCuda, offers: Mapping[str, Any]
+) -> Machine:
     """Return a machine whose engines have the profiles of an artifact's recipe."""
     profiles = {
         name: tuple(map(tuple, sizes))
         for profile in artifact.recipe.get("profiles", ())
         for name, sizes in profile.items()
     }
-    api = simulated_api(OFFERS[release], cuda, profiles=profiles)
+    api = simulated_api(offers, cuda, profiles=profiles)
     facts = DeviceFacts("Simulated GPU", "8.7", str(api.release), "12.6")
     return Machine(api, cuda, 0, cuda.properties(), facts)
+
+
+def opened(**named: Any) -> SimulatedTensorRtSession:
+    """Open the tiny model; arguments as for ``open_tiny``."""
+    session = open_tiny("tensorrt", **named)
+    assert isinstance(session, SimulatedTensorRtSession)
+    return session
+
+
+def ones(batch: int = 1) -> dict[str, Any]:
+    """Return inputs of the tiny model."""
+    return {name: np.ones((batch, *SHAPE[1:]), np.float32) for name in ("a", "b")}
+
+
+def on_device(session: SimulatedTensorRtSession, batch: int) -> dict[str, object]:
+    """Return the same inputs in the memory of the session's device."""
+    given: dict[str, object] = {}
+    for name, array in ones(batch).items():
+        tensor = DeviceTensor.allocate(session.cuda, array.shape, DType.FLOAT32, device=0)
+        session.cuda.copy(tensor.address, array.ctypes.data, array.nbytes, 0)
+        given[name] = tensor
+    return given
 
 
 def be_a_gpu_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
