@@ -87,7 +87,8 @@ class Recorder:
         return call
 
     def _made(self, kind: str) -> Any:
-        name = kind.split("::")[-1]  # a C++ name, where the class was bound after the method
+        # A C++ name, where the class was bound after the method.
+        name = kind.rpartition("::")[2]
         found = self._kinds.get(name) or self._kinds.get(name.removeprefix("I"))
         return [] if found is None else found.__new__(found)
 
