@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,14 @@ class Buffer:
             raise
         memory = (ctypes.c_uint8 * self.capacity).from_address(self.host)
         self._bytes: Array = np.ctypeslib.as_array(memory)
+        self._view = self._bytes
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return the host's memory as an array; valid until the buffer is freed."""
-        count = int(np.prod(shape, dtype=np.int64))
-        return self._bytes[: count * dtype.itemsize].view(dtype).reshape(shape)
+        if self._view.shape != shape or self._view.dtype != dtype:  # the same at every call
+            nbytes = math.prod(shape) * dtype.itemsize
+            self._view = self._bytes[:nbytes].view(dtype).reshape(shape)
+        return self._view
 
     def to_device(self, nbytes: int, stream: int) -> None:
         """Put the copy to the device on the stream; nothing where it is one memory."""
@@ -76,7 +80,7 @@ class Buffer:
 
     def free(self) -> None:
         """Give the memory back; no call uses it any more."""
-        self._bytes = np.empty(0, np.uint8)
+        self._bytes = self._view = np.empty(0, np.uint8)
         try:
             if not self._is_one:
                 self._cuda.free(self.device)

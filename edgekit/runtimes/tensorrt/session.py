@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import InputError
 from edgekit.runtimes.base import EngineSession
@@ -153,6 +155,9 @@ class TensorRtSession(EngineSession):
         finally:
             self._lifetime.leave()
 
+    def _bind(self) -> None:
+        self._output_dtypes = [spec.dtype.to_numpy() for spec in self.artifact.outputs]
+
     def _run(self, feed: list[Array], into: list[Array | None] | None) -> list[Array]:
         places = [None] * len(self._output_places) if into is None else into
         ours: list[Array] = [feed[0]] * len(feed) if feed else []
@@ -164,8 +169,8 @@ class TensorRtSession(EngineSession):
         with self._slot() as slot:
             results = slot.run(ours, wanted)
         return [
-            _as_dtype(results[place], spec.dtype)
-            for place, spec in zip(self._output_places, self.artifact.outputs, strict=True)
+            _as_dtype(results[place], dtype)
+            for place, dtype in zip(self._output_places, self._output_dtypes, strict=True)
         ]
 
     def _release(self) -> None:
@@ -237,5 +242,5 @@ def _engine_tensor(item: EngineIo, wide: set[str]) -> EngineTensor:
     return EngineTensor((item.name,), dtype, shape)
 
 
-def _as_dtype(array: Array, dtype: DType) -> Array:
-    return array if array.dtype.name == dtype.value else array.astype(dtype.to_numpy())
+def _as_dtype(array: Array, dtype: np.dtype[Any]) -> Array:
+    return array if array.dtype == dtype else array.astype(dtype)

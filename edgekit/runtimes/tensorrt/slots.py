@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Slot:
         self._on_host = {item.name for item in (*plan.inputs, *plan.outputs) if item.is_on_host}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._watches: dict[str, ShapeWatch] = {}
+        self._has_dynamic_outputs = any(not item.is_static for item in plan.outputs)
         self._calls = 0
         self._wants_graph = plan.uses_graph
         plan.cuda.use(plan.device)
@@ -102,7 +104,7 @@ class Slot:
         plan.cuda.use(plan.device)
         for item, array in zip(plan.inputs, feed, strict=True):
             self._take(item, array)
-        if any(not item.is_static for item in plan.outputs):
+        if self._has_dynamic_outputs:
             self._size_outputs()
         self._launch()
         results = []
@@ -272,4 +274,4 @@ class Slot:
         return self._nbytes(name, self._shapes[name])
 
     def _nbytes(self, name: str, shape: tuple[int, ...]) -> int:
-        return int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize
+        return math.prod(shape) * self._dtypes[name].itemsize
