@@ -79,7 +79,11 @@ def main() -> int:
     parser.add_argument("--write-bundle", type=Path, metavar="FILE", help="write it, run nothing")
     arguments = parser.parse_args()
     if arguments.write_bundle:
-        print(f"wrote {write_bundle(arguments.write_bundle)}")
+        try:
+            print(f"wrote {write_bundle(arguments.write_bundle)}")
+        except (Skip, EdgeKitError) as reason:
+            print(reason, file=sys.stderr)
+            return 1
         return 0
     why_not = no_gpu()
     if why_not:

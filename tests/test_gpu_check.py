@@ -17,7 +17,7 @@ from simulated_session import be_a_gpu_machine
 from benchmarks import gpu_check, gpu_model, gpu_onnxruntime, gpu_tensorrt
 from benchmarks.gpu_releases import check_releases
 from edgekit.runtimes.cuda import PROVIDERS
-from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Check, Skip
+from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Check
 from edgekit.runtimes.selftest import cuda as cuda_checks
 from edgekit.runtimes.tensorrt.api import MODULES
 
@@ -115,7 +115,7 @@ def test_every_edition_and_provider_is_named_installed_or_not() -> None:
 
 
 def test_without_converters_the_reason_says_how_to_come_by_the_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def nowhere(name: str) -> bool:
         return False
@@ -126,8 +126,11 @@ def test_without_converters_the_reason_says_how_to_come_by_the_bundle(
 
     assert [check.status for check in checks] == [SKIPPED]
     assert "--write-bundle FILE" in checks[0].detail
-    with pytest.raises(Skip):
-        gpu_model.write_bundle(tmp_path / "bundle.edgekit")
+    monkeypatch.setattr(
+        sys, "argv", ["gpu_check.py", "--write-bundle", str(tmp_path / "x.edgekit")]
+    )
+    assert gpu_check.main() == 1
+    assert "without onnx and onnxruntime" in capsys.readouterr().err
 
 
 def test_one_command_writes_one_report(
