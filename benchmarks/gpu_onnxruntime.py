@@ -71,7 +71,9 @@ def _session(content: bytes, provider: str) -> Any:
         raise Skip(f"this onnxruntime has no {provider}; run: pip install onnxruntime-gpu")
     if provider == PROVIDER and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA's and cuDNN's libraries out of pip's wheels, since 1.21
-    session = ort.InferenceSession(content, providers=[provider])
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # its optimizer warns of every scale that it does not fold
+    session = ort.InferenceSession(content, options, providers=[provider])
     # Where the provider's library does not load, the CPU answers without a word.
     if session.get_providers()[0] != provider:
         raise Skip(f"{provider} does not start here: CUDA's or cuDNN's libraries are missing")
