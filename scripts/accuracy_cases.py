@@ -177,14 +177,10 @@ def _yolox(folder: Path) -> Job:
     photos = sorted((DATA / "data-imagenet-samples").glob("*.jpg"))
     coco = sorted((DATA / "data-coco-unlabelled").glob("*.jpg"))
     # Every other one, so that both sets have all kinds.
-    sets = {"calibration": photos[::2][:64], "held-out": [*photos[1::2][:40], *coco]}
-    for name, paths in sets.items():
-        (folder / name).mkdir()
-        for path in paths:
-            (folder / name / path.name).symlink_to(path)
+    calibration, held_out = _split(folder, photos[::2][:64], [*photos[1::2][:40], *coco])
     terms = Terms(
-        calibration=folder / "calibration",
-        validation=folder / "held-out",
+        calibration=calibration,
+        validation=held_out,
         metric="map",
         decoder="yolox",
         promise=Promise.parse("10%"),
@@ -194,16 +190,30 @@ def _yolox(folder: Path) -> Job:
 
 
 def _yunet(folder: Path) -> Job:
-    del folder
+    faces = sorted((DATA / "data-faces-caltech").rglob("*.jpg"))
+    coco = sorted((DATA / "data-coco-unlabelled").glob("*.jpg"))
+    # A box more or less among the few people of COCO alone would be two points.
+    calibration, held_out = _split(folder, faces[::3][:100], [*faces[1::3][:90], *coco])
     terms = Terms(
-        calibration=DATA / "data-faces-caltech",
-        validation=DATA / "data-coco-unlabelled",
+        calibration=calibration,
+        validation=held_out,
         metric="map",
         decoder="yunet",
         promise=Promise.parse("5%"),
         samples=100,
     )
     return Job(DATA / "model-face-yunet" / "yunet_n_640_640.onnx", terms, "letterbox-topleft,bgr")
+
+
+def _split(
+    folder: Path, calibration: Sequence[Path], held_out: Sequence[Path]
+) -> tuple[Path, Path]:
+    """Return two folders of links to the pictures, which are named by where they are from."""
+    for name, paths in (("calibration", calibration), ("held-out", held_out)):
+        (folder / name).mkdir()
+        for path in paths:
+            (folder / name / f"{path.parent.name}-{path.name}").symlink_to(path)
+    return folder / "calibration", folder / "held-out"
 
 
 def _espnet(folder: Path) -> Job:
@@ -257,6 +267,6 @@ CASES = (
         _yolox,
         "calibrated on ImageNet photos, boxes against the float model's on others and COCO's",
     ),
-    Case("YuNet", DATA, _yunet, "boxes against the float model's, COCO photos"),
+    Case("YuNet", DATA, _yunet, "boxes against the float model's, Caltech faces and COCO photos"),
     Case("ESPNet", DATA, _espnet, "CamVid, every fourth picture of the test set"),
 )
