@@ -177,7 +177,7 @@ def _yolox(folder: Path) -> Job:
     photos = sorted((DATA / "data-imagenet-samples").glob("*.jpg"))
     coco = sorted((DATA / "data-coco-unlabelled").glob("*.jpg"))
     # Every other one, so that both sets have all kinds.
-    calibration, held_out = _split(folder, photos[::2][:64], [*photos[1::2][:40], *coco])
+    calibration, held_out = _linked(folder, photos[::2][:64], [*photos[1::2][:40], *coco])
     terms = Terms(
         calibration=calibration,
         validation=held_out,
@@ -193,7 +193,7 @@ def _yunet(folder: Path) -> Job:
     faces = sorted((DATA / "data-faces-caltech").rglob("*.jpg"))
     coco = sorted((DATA / "data-coco-unlabelled").glob("*.jpg"))
     # A box more or less among the few people of COCO alone would be two points.
-    calibration, held_out = _split(folder, faces[::3][:100], [*faces[1::3][:90], *coco])
+    calibration, held_out = _linked(folder, faces[::3][:100], [*faces[1::3][:90], *coco])
     terms = Terms(
         calibration=calibration,
         validation=held_out,
@@ -205,7 +205,7 @@ def _yunet(folder: Path) -> Job:
     return Job(DATA / "model-face-yunet" / "yunet_n_640_640.onnx", terms, "letterbox-topleft,bgr")
 
 
-def _split(
+def _linked(
     folder: Path, calibration: Sequence[Path], held_out: Sequence[Path]
 ) -> tuple[Path, Path]:
     """Return two folders of links to the pictures, which are named by where they are from."""

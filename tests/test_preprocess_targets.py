@@ -18,8 +18,8 @@ from edgekit.converters.onnx_model import graph_to_bytes  # noqa: E402
 from edgekit.graph import Graph, Node  # noqa: E402
 from edgekit.preprocess import Preprocess  # noqa: E402
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES  # noqa: E402
-from edgekit.runtimes.usable import why_unusable  # noqa: E402
 from edgekit.runtimes.plain import PlainFiles  # noqa: E402
+from edgekit.runtimes.usable import why_unusable  # noqa: E402
 from edgekit.target import pick_target  # noqa: E402
 from edgekit.tensor import DType, Layout, TensorSpec  # noqa: E402
 
