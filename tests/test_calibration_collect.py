@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from ctrl_c import ctrl_c_interrupts
 from numpy.typing import NDArray
 from tiny_onnx import build, conv_relu
 
@@ -145,7 +146,11 @@ def test_a_signal_waits_until_the_sample_is_added(
         os.kill(os.getpid(), signal.SIGINT)
         add(tallies, seen)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with (
+        ctrl_c_interrupts(),
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt),
+    ):
         patch.setattr(Tallies, "add", add_after_ctrl_c)
         run(Noise(), resume=state)
     done: list[int] = []

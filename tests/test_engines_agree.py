@@ -83,6 +83,7 @@ BOUNDS = {
     "vit_primitive": Bound(0.995, 4, TRANSFORMED),
     "vit_dynamic": Bound(0.995, 4, TRANSFORMED),
     "yolox_nano": Bound(0.99, 4, FUSED),
+    "yunet_n_640_640": Bound(0.995, 3, FUSED),
     "fsanet-1x1-iter-688590": Bound(0.985, 3, FUSED),
     "fsanet-var-iter-688590": Bound(0.985, 3, FUSED),
     "ch_ppocr_mobile_v2.0_cls_infer": Bound(0.995, 4, FUSED),

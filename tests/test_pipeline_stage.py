@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from ctrl_c import ctrl_c_interrupts
 
 from edgekit.pipeline.stage import stage_folder
 
@@ -34,7 +35,7 @@ def test_a_signal_while_the_folder_is_made_comes_once_it_can_be_removed(
 
     monkeypatch.setattr(tempfile, "mkdtemp", make_and_interrupt)
 
-    with pytest.raises(KeyboardInterrupt), stage_folder():
+    with ctrl_c_interrupts(), pytest.raises(KeyboardInterrupt), stage_folder():
         pytest.fail("the signal must come before the work starts")
 
     assert list(tmp_path.iterdir()) == []
