@@ -7,7 +7,7 @@ with its line in ``to_json`` and ``from_bytes``, and a line in docs/bundle.md. R
 keys that they do not know; where ignoring it would be wrong, raise ``SCHEMA_VERSION``.
 """
 
-from edgekit.bundle.contract import Contract, ContractFigure, ContractStep
+from edgekit.bundle.contract import Contract, ContractFigure, ContractPoint, ContractStep
 from edgekit.bundle.golden import Golden, pack_golden
 from edgekit.bundle.limits import SCHEMA_VERSION
 from edgekit.bundle.manifest import Manifest, utc_now
@@ -24,6 +24,7 @@ __all__ = [
     "BundleFiles",
     "Contract",
     "ContractFigure",
+    "ContractPoint",
     "ContractStep",
     "FileRecord",
     "Golden",

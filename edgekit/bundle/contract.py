@@ -25,6 +25,8 @@ class ContractFigure:
         value: The metric.
         lost: Against the float model, in the promise's unit; below 0 is a gain.
         latency_ms: Of a sample in the engine, mean over the validation; None unknown.
+        interval: Where the loss lies with 95 % confidence on other samples of the kind, in the
+            promise's unit: lower and upper end; None unknown.
     """
 
     artifact: str
@@ -33,6 +35,7 @@ class ContractFigure:
     value: float
     lost: float
     latency_ms: float | None = None
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.status not in _STATES:
@@ -49,6 +52,7 @@ class ContractFigure:
             "value": self.value,
             "lost": self.lost,
             "latency_ms": self.latency_ms,
+            "interval": None if self.interval is None else list(self.interval),
         }
 
     @classmethod
@@ -58,7 +62,43 @@ class ContractFigure:
         texts = {name: field.key(name).text() for name in ("artifact", "runtime", "status")}
         value, lost = field.key("value").number(), field.key("lost").number()
         time_ms = None if latency is None else latency.number()
-        return field.make(lambda: cls(**texts, value=value, lost=lost, latency_ms=time_ms))
+        interval = _interval(field)
+        return field.make(
+            lambda: cls(**texts, value=value, lost=lost, latency_ms=time_ms, interval=interval)
+        )
+
+
+@dataclass(frozen=True)
+class ContractPoint:
+    """One way to run the model on the converting machine: accuracy against latency.
+
+    Args:
+        runtime: Name of the runtime.
+        precision: What it computes in: ``"fp32"``, ``"bf16"``, ``"int8"``.
+        value: The metric.
+        latency_ms: Median of one call, timed in turns with the others on that runtime.
+    """
+
+    runtime: str
+    precision: str
+    value: float
+    latency_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "value": self.value,
+            "latency_ms": self.latency_ms,
+        }
+
+    @classmethod
+    def read(cls, field: Field) -> ContractPoint:
+        """Read what ``to_json`` wrote."""
+        runtime, precision = field.key("runtime").text(), field.key("precision").text()
+        value, time_ms = field.key("value").number(), field.key("latency_ms").number()
+        return cls(runtime, precision, value, time_ms)
 
 
 @dataclass(frozen=True)
@@ -113,6 +153,8 @@ class Contract:
             search did not need it.
         advice: What is fastest here, one sentence a runtime.
         ranges: Path of the ranges in the bundle.
+        points: The float model and the artifacts as they were timed for the advice.
+        hazards: What the linter found in the model, JSON-ready, worst first.
     """
 
     limit: float
@@ -128,6 +170,8 @@ class Contract:
     sensitivity: tuple[dict[str, Any], ...] = ()
     advice: tuple[str, ...] = ()
     ranges: str = ""
+    points: tuple[ContractPoint, ...] = ()
+    hazards: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit >= 0):
@@ -138,6 +182,10 @@ class Contract:
     def allows(self, lost: float) -> bool:
         """Whether that loss keeps the promise."""
         return lost <= self.limit + _ROUNDING
+
+    def is_sure(self, figure: ContractFigure) -> bool:
+        """Whether the promise holds up to the upper end of a figure's interval, if it has one."""
+        return figure.interval is None or self.allows(figure.interval[1])
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -155,6 +203,8 @@ class Contract:
             "sensitivity": list(self.sensitivity),
             "advice": list(self.advice),
             "ranges": self.ranges,
+            "points": [point.to_json() for point in self.points],
+            "hazards": list(self.hazards),
         }
 
     @classmethod
@@ -176,11 +226,30 @@ class Contract:
             name: tuple(node.text() for node in nodes.each())
             for name, nodes in field.key("float_nodes").pairs().items()
         }
-        arguments["sensitivity"] = tuple(
-            {name: item.value for name, item in layer.pairs().items()}
-            for layer in field.key("sensitivity").each()
+        arguments["sensitivity"] = _dicts(field.key("sensitivity"))
+        points, hazards = field.maybe("points"), field.maybe("hazards")
+        arguments["points"] = (
+            () if points is None else tuple(ContractPoint.read(item) for item in points.each())
         )
+        arguments["hazards"] = () if hazards is None else _dicts(hazards)
         return field.make(lambda: cls(**arguments))
+
+
+def _dicts(field: Field) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {name: value.value for name, value in item.pairs().items()} for item in field.each()
+    )
+
+
+def _interval(field: Field) -> tuple[float, float] | None:
+    """Return the two ends, in order; None where there are none."""
+    found = field.maybe("interval")
+    if found is None:
+        return None
+    ends = [item.number() for item in found.each()]
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise found.fault("two numbers, the lower first")
+    return ends[0], ends[1]
 
 
 def _truth(field: Field) -> bool:

@@ -147,12 +147,15 @@ def show(contract: Contract, console: Console) -> None:
     console.line()
     console.table(
         Table(
-            ("artifact", f">{contract.metric}"[:24], ">lost", ">ms", "measured on"),
+            ("artifact", f">{contract.metric}"[:24], ">lost", ">95 %", ">ms", "measured on"),
             [
                 (
                     figure.artifact,
                     f"{figure.value:.4f}",
                     f"{figure.lost * factor:.3g}{unit}",
+                    ""
+                    if figure.interval is None
+                    else " .. ".join(f"{end * factor:.2g}{unit}" for end in figure.interval),
                     "" if figure.latency_ms is None else f"{figure.latency_ms:.3f}",
                     figure.runtime
                     if figure.status == "measured"
@@ -162,6 +165,12 @@ def show(contract: Contract, console: Console) -> None:
             ],
         )
     )
+    unsure = [item.artifact for item in contract.figures if not contract.is_sure(item)]
+    if unsure:
+        console.line(
+            f"on other samples of the kind the loss may be above the promise for "
+            f"{', '.join(unsure)} (95 %); more validation samples make it surer"
+        )
     tried = "the first step" if len(contract.steps) == 1 else f"{len(contract.steps)} steps"
     console.line(f"made with {contract.recipe}, after {tried}")
     for nodes, names in _in_float(contract).items():

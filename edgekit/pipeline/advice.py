@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.bundle import ContractPoint
 from edgekit.errors import EdgeKitError
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.build import Built, emit
@@ -37,12 +39,14 @@ class Timed:
         precision: What it computes in: ``"fp32"``, ``"bf16"``, ``"int8"``.
         latency: Of one call.
         nbytes: Size of the artifact.
+        value: The metric; NaN where it was not measured.
     """
 
     runtime: str
     precision: str
     latency: Latency
     nbytes: int
+    value: float = math.nan
 
     @property
     def median_ms(self) -> float:
@@ -60,38 +64,61 @@ class Timed:
         }
 
 
+@dataclass(frozen=True)
+class Advice:
+    """What the timing says.
+
+    Args:
+        lines: A sentence a runtime: what is fastest here, and by how much.
+        points: Accuracy against latency, of every way that was timed.
+    """
+
+    lines: tuple[str, ...] = ()
+    points: tuple[ContractPoint, ...] = ()
+
+
 def advise(
     built: Sequence[Built],
     graph: Graph,
     feed: Callable[[Session], Mapping[str, Array]],
     stage: Path,
     *,
+    value: Callable[[Session], float],
     preprocess: Mapping[str, Preprocess],
     progress: Progress,
-) -> tuple[str, ...]:
-    """Return a sentence a runtime: what is fastest here, and by how much.
+) -> Advice:
+    """Return what is fastest here, and what each way is worth.
 
     Args:
         built: The quantized artifacts.
         graph: The float model.
         feed: Gives a sample as a session takes it.
         stage: Where the float artifacts are put together.
+        value: Measures the metric of a session.
         preprocess: By input name.
         progress: Told what is being timed.
     """
     lines: list[str] = []
+    points: list[ContractPoint] = []
     for item in built:
         if why_not_here(item.artifact.format):
             continue
         runtime = native_runtime(item.artifact.format) or ""
         progress(f"time float and {item.artifact.precision} on {runtime}")
         try:
-            timed = _time(item, graph, feed, stage, runtime=runtime, preprocess=preprocess)
+            timed = _time(
+                item, graph, feed, stage, value=value, runtime=runtime, preprocess=preprocess
+            )
         except EdgeKitError as error:
             lines.append(f"{runtime}: not timed: {error}")
             continue
         lines.append(verdict(timed))
-    return tuple(lines)
+        points += [
+            ContractPoint(runtime, way.precision, way.value, way.median_ms)
+            for way in timed
+            if math.isfinite(way.value)
+        ]
+    return Advice(tuple(lines), tuple(points))
 
 
 def verdict(timed: Sequence[Timed]) -> str:
@@ -132,6 +159,7 @@ def _time(
     feed: Callable[[Session], Mapping[str, Array]],
     stage: Path,
     *,
+    value: Callable[[Session], float],
     runtime: str,
     preprocess: Mapping[str, Preprocess],
 ) -> list[Timed]:
@@ -154,7 +182,11 @@ def _time(
             stack.enter_context(session)
         calls = {name: _call(session, feed(session)) for name, (session, _) in sessions.items()}
         times = time_in_turns(calls, rounds=_ROUNDS, warmup=_WARMUP, limit_s=_LIMIT_S)
-    return [Timed(runtime, name, times[name], size) for name, (_, size) in sessions.items()]
+        values = {name: value(session) for name, (session, _) in sessions.items()}
+    return [
+        Timed(runtime, name, times[name], size, values[name])
+        for name, (_, size) in sessions.items()
+    ]
 
 
 def _call(session: Session, inputs: Mapping[str, Array]) -> Callable[[], object]:

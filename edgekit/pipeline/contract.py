@@ -30,6 +30,7 @@ from edgekit.pipeline.yardstick import Yardstick, make_yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
 from edgekit.ranges import Ranges
+from edgekit.runtimes.evaluate import Measured
 from edgekit.runtimes.select import load
 from edgekit.runtimes.validation import Validation
 from edgekit.target import Target
@@ -47,6 +48,7 @@ class Kept:
         yardstick: What it measured by.
         ranges: Of the source's tensors, by the method that the integers were made with.
         costs: Per layer; empty where they were not needed.
+        measured: By artifact name, what it measured, with what intervals are drawn from.
     """
 
     built: tuple[Built, ...]
@@ -54,6 +56,7 @@ class Kept:
     yardstick: Yardstick
     ranges: Ranges
     costs: tuple[Sensitivity, ...]
+    measured: Mapping[str, Measured]
 
 
 def quantize_once(
@@ -152,10 +155,12 @@ def keep_promise(
     recipe = next(iter(outcome.recipes.values()))
     if terms.advise and not costs.found:
         costs.order(replace(recipe, keep_float=terms.keep_float))
-    built = tuple(bench.ready[artifact_name(target)][1] for target in targets)
+    ready = {name: bench.ready[name] for name in map(artifact_name, targets)}
+    built = tuple(item.built for item in ready.values())
     # Of the source's own tensors, so that they serve another conversion of the same model.
     ranges = maker.ranges(replace(recipe, fixes=()))
-    return Kept(built, outcome, yardstick, ranges, tuple(costs.found))
+    figures = {name: item.measured for name, item in ready.items()}
+    return Kept(built, outcome, yardstick, ranges, tuple(costs.found), figures)
 
 
 def is_weights_only(targets: Sequence[Target]) -> bool:

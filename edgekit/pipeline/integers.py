@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 
 from edgekit.bundle import Contract, ContractFigure, ContractStep, Status
 from edgekit.bundle.contract import MEASURED, SIMULATED
-from edgekit.calibration.contract import Figure
+from edgekit.calibration.contract import Figure, Scale
+from edgekit.calibration.lint import Hazard, lint
 from edgekit.converters.quantize.prepare import prepare_for_integers
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
-from edgekit.pipeline.advice import advise
+from edgekit.pipeline.advice import Advice, advise
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import RANGES_FILE
 from edgekit.pipeline.check import Check
@@ -28,10 +30,12 @@ from edgekit.pipeline.yardstick import Yardstick, open_yard
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
 from edgekit.registry import unknown_name
+from edgekit.runtimes.evaluate import Measured, drop
 from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
 _GOLDENS = 2
+_MOST_HAZARDS = 50
 UNPROMISED = (
     "only weights were quantized, which needs no data; nothing is promised about the loss: "
     "give --validation, with --max-drop or --metric, to have it measured"
@@ -147,11 +151,11 @@ def build_integers(
     )
     samples = _samples(kept.yardstick, known.graph)
     notes += typed_notes(kept.built, samples)
-    advice = _advice(kept, known, stage, preprocess, progress) if terms.advise else ()
+    advice = _advice(kept, known, stage, preprocess, progress) if terms.advise else Advice()
     return Integers(
         kept.built,
         kept.ranges,
-        _record(kept, advice),
+        _record(kept, advice, lint(known.graph, known.ranges.statistics or None)),
         samples,
         kept.outcome.figures,
         notes,
@@ -164,16 +168,28 @@ def _advice(
     stage: Path,
     preprocess: Mapping[str, Preprocess],
     progress: Progress,
-) -> tuple[str, ...]:
+) -> Advice:
     sample = next(iter(kept.yardstick.samples))
 
     def feed(session: Session) -> dict[str, Array]:
         return kept.yardstick.reading.feed(session, sample)
 
-    return advise(kept.built, known.graph, feed, stage, preprocess=preprocess, progress=progress)
+    def value(session: Session) -> float:
+        found = kept.outcome.figures.get(session.artifact.name)
+        return kept.yardstick.measure(session).value if found is None else found.value
+
+    return advise(
+        kept.built,
+        known.graph,
+        feed,
+        stage,
+        value=value,
+        preprocess=preprocess,
+        progress=progress,
+    )
 
 
-def _record(kept: Kept, advice: tuple[str, ...]) -> Contract:
+def _record(kept: Kept, advice: Advice, hazards: Sequence[Hazard]) -> Contract:
     outcome, yardstick = kept.outcome, kept.yardstick
     scale, promise = outcome.scale, outcome.scale.promise
     steps = tuple(
@@ -197,6 +213,7 @@ def _record(kept: Kept, advice: tuple[str, ...]) -> Contract:
             figure.value,
             scale.lost(figure),
             figure.latency_ms,
+            _interval(scale, yardstick.float_model, kept.measured[name]),
         )
         for name, figure in outcome.figures.items()
     )
@@ -214,9 +231,23 @@ def _record(kept: Kept, advice: tuple[str, ...]) -> Contract:
         },
         steps=steps,
         sensitivity=tuple(cost.to_json() for cost in kept.costs),
-        advice=advice,
+        advice=advice.lines,
         ranges=RANGES_FILE,
+        points=advice.points,
+        hazards=tuple(hazard.to_json() for hazard in hazards[:_MOST_HAZARDS]),
     )
+
+
+def _interval(
+    scale: Scale, float_model: Measured, measured: Measured
+) -> tuple[float, float] | None:
+    """Return where the loss lies on other samples, in the promise's unit; None unknown."""
+    lost = drop(float_model, measured)
+    unit = abs(scale.baseline) if scale.promise.is_relative else 1.0
+    ends = (lost.low, lost.high)
+    if not unit or not all(map(math.isfinite, ends)):
+        return None
+    return ends[0] / unit, ends[1] / unit
 
 
 def _samples(yardstick: Yardstick, graph: Graph) -> tuple[Sample, ...]:

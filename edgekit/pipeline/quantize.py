@@ -252,11 +252,11 @@ class Maker:
 def _with_constants(made: QuantizedGraph, fixed: QuantizedGraph) -> QuantizedGraph:
     """Return a graph whose integer layers have the weights and biases of another."""
     graph, other = made.graph, fixed.graph
-    weights = {
-        name: other.initializers[name]
-        for name, code in made.codes.items()
-        if name in graph.initializers and fixed.codes.get(name) == code
-    }
+    # A corrected bias has another name there.
+    names = [
+        name for name in made.codes if name in graph.initializers and name in other.initializers
+    ]
+    weights = {n: other.initializers[n] for n in names if fixed.codes.get(n) == made.codes[n]}
     constants = {**graph.initializers, **weights}
     makers, theirs = graph.producers(), {node.name: node for node in other.nodes}
     nodes: list[Node] = []

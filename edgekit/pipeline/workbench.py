@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.calibration.contract import Figure, Outcome, Recipe, Scale, Trial
@@ -18,6 +18,7 @@ from edgekit.pipeline.quantize import Maker
 from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
+from edgekit.runtimes.evaluate import Measured
 from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
@@ -58,11 +59,26 @@ class Workshop:
         return built, shares[0]
 
 
+@dataclass(frozen=True)
+class Ready:
+    """An artifact that keeps the promise.
+
+    Args:
+        recipe: How it was made.
+        built: Its files.
+        measured: What it measured, with what intervals are drawn from.
+    """
+
+    recipe: Recipe
+    built: Built
+    measured: Measured
+
+
 class Workbench:
     """Measures recipes on the targets' runtimes.
 
     Attributes:
-        ready: By artifact name, the last recipe that kept the promise, and its files.
+        ready: By artifact name, what kept the promise last.
     """
 
     def __init__(
@@ -79,7 +95,7 @@ class Workbench:
         self._yardstick = yardstick
         self._scale = scale
         self._preprocess = preprocess
-        self.ready: dict[str, tuple[Recipe, Built]] = {}
+        self.ready: dict[str, Ready] = {}
 
     def measure(self, recipe: Recipe, artifacts: Sequence[str]) -> Trial:
         """Return the recipe's trial on these artifacts."""
@@ -87,9 +103,9 @@ class Workbench:
         shares: list[float] = []
         for name in artifacts:
             built, share = self._workshop.build(self._targets[name], recipe)
-            figures[name] = self._run(name, built, recipe)
+            figures[name], measured = self._run(name, built, recipe)
             shares.append(share)
-            self._keep(name, recipe, built, figures[name])
+            self._keep(name, Ready(recipe, built, measured), figures[name])
         return Trial(recipe, figures, int8_share=min(shares))
 
     def finish(self, outcome: Outcome) -> Outcome:
@@ -97,33 +113,34 @@ class Workbench:
         figures = dict(outcome.figures)
         is_kept = outcome.is_kept
         for name, recipe in outcome.recipes.items():
-            if name not in self.ready or self.ready[name][0] != recipe:
+            if name not in self.ready or self.ready[name].recipe != recipe:
                 trial = self.measure(recipe, [name])
                 figures[name] = trial.figures[name]
                 is_kept = is_kept and self._scale.is_kept(trial)
         reason = outcome.reason if is_kept else "it was kept in an earlier run, and is not now"
         return replace(outcome, figures=figures, is_kept=is_kept, reason=reason)
 
-    def _keep(self, name: str, recipe: Recipe, built: Built, figure: Figure) -> None:
-        place = built.folder.parent
+    def _keep(self, name: str, found: Ready, figure: Figure) -> None:
+        place = found.built.folder.parent
         if self._scale.promise.allows(self._scale.lost(figure)):
             old = self.ready.get(name)
-            self.ready[name] = (recipe, built)
+            self.ready[name] = found
             if old is None:
                 return
-            place = old[1].folder.parent
+            place = old.built.folder.parent
         shutil.rmtree(place, ignore_errors=True)
 
-    def _run(self, name: str, built: Built, recipe: Recipe) -> Figure:
+    def _run(self, name: str, built: Built, recipe: Recipe) -> tuple[Figure, Measured]:
         is_simulated = bool(why_not_here(built.artifact.format))
         with self._open(name, built, recipe, is_simulated=is_simulated) as session:
             measured = self._yardstick.measure(session)
-            return Figure(
+            figure = Figure(
                 measured.value,
                 runtime=f"{session.runtime} {session.version}",
                 latency_ms=measured.seconds / measured.count * 1e3,
                 is_simulated=is_simulated,
             )
+            return figure, measured
 
     def _open(self, name: str, built: Built, recipe: Recipe, *, is_simulated: bool) -> Session:
         if not is_simulated:

@@ -12,6 +12,7 @@ from edgekit.report.scatter import Level, Point, Scatter
 
 KEPT, REFUSED = "kept", "refused"
 _MOST_POINTS = 40
+_FLOATS = ("fp32", "fp16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Verdict:
         latency: Of a sample, as text.
         runtime: What ran it.
         reason: Why it is not measured, or ``""``.
+        interval: Where the loss lies on other samples, as text.
     """
 
     number: int
@@ -37,6 +39,17 @@ class Verdict:
     latency: str = ""
     runtime: str = ""
     reason: str = ""
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class FloatRow:
+    """The float model on one runtime: a point of the chart."""
+
+    number: int
+    name: str
+    value: str
+    latency: str
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,20 @@ def verdicts(manifest: Manifest) -> tuple[Verdict, ...]:
                 latency=words.number(latency_of(figure)),
                 runtime=figure.runtime,
                 reason=status.reason,
+                interval=_interval(contract, figure),
             )
         )
     return tuple(found)
+
+
+def float_rows(contract: Contract | None) -> tuple[FloatRow, ...]:
+    """Return the float model's points of the chart, a row each."""
+    artifacts = {item.artifact for item in contract.figures} if contract is not None else set()
+    return tuple(
+        FloatRow(point.number, point.name, words.number(point.y), words.number(point.x))
+        for point in _points(contract)
+        if point.name not in artifacts
+    )
 
 
 def promise_in_words(contract: Contract) -> str:
@@ -141,10 +165,16 @@ def _points(contract: Contract | None) -> tuple[Point, ...]:
         and is_drawable(figure.latency_ms or 0.0)
         and is_drawable(figure.value)
     ][:_MOST_POINTS]
-    return tuple(
-        Point(number, figure.artifact, figure.latency_ms or 0.0, figure.value)
-        for number, figure in enumerate(able, 1)
-    )
+    named = [(figure.artifact, _timed(contract, figure), figure.value) for figure in able]
+    named += [
+        (f"{point.precision} on {point.runtime}", point.latency_ms, point.value)
+        for point in contract.points
+        if point.precision in _FLOATS
+        and point.latency_ms > 0
+        and is_drawable(point.latency_ms)
+        and is_drawable(point.value)
+    ]
+    return tuple(Point(number, *item) for number, item in enumerate(named[:_MOST_POINTS], 1))
 
 
 def latency_of(figure: ContractFigure) -> float | None:
@@ -153,6 +183,27 @@ def latency_of(figure: ContractFigure) -> float | None:
     A simulated artifact ran on another engine, whose time says nothing about its own.
     """
     return None if figure.status == SIMULATED else figure.latency_ms
+
+
+def _timed(contract: Contract, figure: ContractFigure) -> float:
+    """Return the time that was taken in turns with the float model's, else the validation's."""
+    return next(
+        (
+            point.latency_ms
+            for point in contract.points
+            if figure.runtime.split()[0] == point.runtime
+            and figure.artifact.endswith(f"-{point.precision}")
+            and is_drawable(point.latency_ms)
+        ),
+        figure.latency_ms or 0.0,
+    )
+
+
+def _interval(contract: Contract, figure: ContractFigure) -> str:
+    if figure.interval is None:
+        return ""
+    low, high = figure.interval
+    return f"{in_unit(contract, low)} to {in_unit(contract, high)}"
 
 
 def _word(contract: Contract, figure: ContractFigure) -> str:

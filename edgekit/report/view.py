@@ -11,10 +11,13 @@ from edgekit.bundle import Bundle, Contract, Manifest
 from edgekit.report import words
 from edgekit.report.axis import is_drawable
 from edgekit.report.bars import bar
+from edgekit.report.hazards import HazardRow, hazard_rows
 from edgekit.report.histogram import histogram
 from edgekit.report.promise import (
+    FloatRow,
     Step,
     Verdict,
+    float_rows,
     frontier,
     promise_in_words,
     search_steps,
@@ -87,6 +90,8 @@ class View:
     size: str
     summary: tuple[tuple[str, str, str], ...]
     verdicts: tuple[Verdict, ...]
+    floats: tuple[FloatRow, ...]
+    hazards: tuple[HazardRow, ...]
     contract: Contract | None
     promise: str
     frontier: Svg | None
@@ -118,6 +123,8 @@ def view_of(bundle: Bundle) -> View:
         size=words.size(sum(record.size for record in manifest.files.values())),
         summary=_summary(lines),
         verdicts=lines,
+        floats=float_rows(contract),
+        hazards=() if contract is None else hazard_rows(contract.hazards),
         contract=contract,
         promise="" if contract is None else promise_in_words(contract),
         frontier=None
