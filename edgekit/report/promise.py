@@ -88,7 +88,9 @@ def verdicts(manifest: Manifest) -> tuple[Verdict, ...]:
                 word=_word(contract, figure),
                 value=words.number(figure.value),
                 lost=in_unit(contract, figure.lost),
-                latency=words.number(latency_of(figure)),
+                latency=words.number(
+                    None if latency_of(figure) is None else _timed(contract, figure)
+                ),
                 runtime=figure.runtime,
                 reason=status.reason,
                 interval=_interval(contract, figure),
