@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from ctrl_c import ctrl_c_interrupts
+from ctrl_c import ctrl_c_interrupts, run_in_child
 from numpy.typing import NDArray
 from tiny_onnx import build, conv_relu
 
@@ -137,10 +137,19 @@ def test_a_sample_that_was_stopped_half_way_counts_not_at_all(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_a_signal_waits_until_the_sample_is_added(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state, add = tmp_path / "state", Tallies.add
+def test_a_signal_waits_until_the_sample_is_added(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    run_in_child("test_calibration_collect", "interrupt_while_a_sample_is_added", state)
+    done: list[int] = []
+
+    resumed = run(Noise(), resume=state, progress=done.append)
+
+    assert done[0] == 2
+    assert resumed == run(Noise())
+
+
+def interrupt_while_a_sample_is_added(state: Path) -> None:
+    add = Tallies.add
 
     def add_after_ctrl_c(tallies: Tallies, seen: Seen) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -148,16 +157,11 @@ def test_a_signal_waits_until_the_sample_is_added(
 
     with (
         ctrl_c_interrupts(),
-        monkeypatch.context() as patch,
+        pytest.MonkeyPatch.context() as patch,
         pytest.raises(KeyboardInterrupt),
     ):
         patch.setattr(Tallies, "add", add_after_ctrl_c)
         run(Noise(), resume=state)
-    done: list[int] = []
-    resumed = run(Noise(), resume=state, progress=done.append)
-
-    assert done[0] == 2
-    assert resumed == run(Noise())
 
 
 def test_a_pass_that_an_error_stopped_goes_on_too(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ctrl_c import ctrl_c_interrupts
+from ctrl_c import ctrl_c_interrupts, run_in_child
 
 from edgekit.pipeline.stage import stage_folder
 
@@ -23,19 +23,21 @@ def test_the_folder_is_gone_after_an_error() -> None:
     assert not folder.exists()
 
 
-def test_a_signal_while_the_folder_is_made_comes_once_it_can_be_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_while_the_folder_is_made_comes_once_it_can_be_removed(tmp_path: Path) -> None:
+    run_in_child("test_pipeline_stage", "interrupt_while_the_folder_is_made", tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def interrupt_while_the_folder_is_made(folder: Path) -> None:
     make = tempfile.mkdtemp
 
     def make_and_interrupt(*, prefix: str) -> str:
-        folder = make(prefix=prefix, dir=tmp_path)
+        made = make(prefix=prefix, dir=folder)
         os.kill(os.getpid(), signal.SIGINT)
-        return folder
+        return made
 
-    monkeypatch.setattr(tempfile, "mkdtemp", make_and_interrupt)
-
-    with ctrl_c_interrupts(), pytest.raises(KeyboardInterrupt), stage_folder():
-        pytest.fail("the signal must come before the work starts")
-
-    assert list(tmp_path.iterdir()) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", make_and_interrupt)
+        with ctrl_c_interrupts(), pytest.raises(KeyboardInterrupt), stage_folder():
+            pytest.fail("the signal must come before the work starts")
