@@ -12,19 +12,19 @@ there are was found by running each (``tests/test_tflite_wide.py``).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from edgekit.converters.emitters.tflite.codes import (
     choose_integer,
     computed_operands,
-    operand_places,
 )
-from edgekit.converters.emitters.tflite.constants import quantize_weight
-from edgekit.converters.emitters.tflite.integer import IntegerModel
-from edgekit.converters.emitters.tflite.kernels import KERNELS, Kernel
+from edgekit.converters.emitters.tflite.kernels import KERNELS
 from edgekit.converters.emitters.tflite.model import Operator, Tensor
+from edgekit.converters.emitters.tflite.rewriter import IntegerModel, Rewriter
+from edgekit.graph import Array
 from edgekit.quantization import Quantization
 from edgekit.tensor import DType
 
@@ -82,7 +82,7 @@ def to_wide(
     rewriter.forms |= {id(tensor): {None: tensor} for tensor in inputs}
     for operator in operators:
         if id(operator) in chosen:
-            rewriter.wide(operator)
+            rewriter.convert(operator)
         else:
             rewriter.keep(operator)
     ends = [rewriter.as_float(tensor, "") for tensor in outputs]
@@ -120,108 +120,31 @@ def _spread(
     return known
 
 
-@dataclass
-class _Rewriter:
-    """Emits operators; a tensor is held as float, in one or more codes, or both."""
+class _Rewriter(Rewriter):
+    stored = DType.INT16
 
-    codes: dict[int, Quantization]
-    weight_codes: Mapping[int, Quantization]
-    operators: list[Operator] = field(default_factory=list)
-    forms: dict[int, dict[Quantization | None, Tensor]] = field(default_factory=dict)
+    def _code_of(self, values: Array) -> Quantization:
+        return symmetric_code(values)
 
-    def keep(self, operator: Operator) -> None:
-        """Emit an operator in float."""
-        inputs = [
-            None if tensor is None else self.as_float(tensor, operator.source)
-            for tensor in operator.inputs
-        ]
-        self.operators.append(replace(operator, inputs=inputs))
-        self.forms |= {id(tensor): {None: tensor} for tensor in operator.outputs}
+    def _constant(self, tensor: Tensor, code: Quantization) -> Tensor:
+        assert tensor.data is not None
+        values = np.rint(np.asarray(tensor.data, np.float64) / code.scale[0])
+        stored = np.clip(values, -HIGHEST, HIGHEST).astype(np.int16)
+        return Tensor(tensor.name, tensor.shape, DType.INT16, stored, code)
 
-    def wide(self, operator: Operator) -> None:
-        """Emit an operator's 16x8 kernel."""
-        kernel = KERNELS[operator.op]
-        shared = self._shared(operator) if kernel.shares_code else None
-        inputs = list(operator.inputs)
-        for place in operand_places(operator):
-            tensor = operator.inputs[place]
-            if tensor is None:
-                continue
-            if tensor.data is not None:
-                inputs[place] = _constant(tensor, shared or symmetric_code(tensor.data))
-            else:
-                code = shared or self.codes[id(tensor)]
-                inputs[place] = self._as_code(tensor, code, operator.source)
-        if kernel.weight is not None:
-            self._weights(operator, kernel, inputs)
-        options = dict(operator.options)
-        if operator.op in ("ADD", "SUB"):
-            options["pot_scale_int16"] = False  # else scales have to be powers of two
-        forced = shared or _FIXED.get(operator.op)
-        outputs = [self._result(tensor, forced) for tensor in operator.outputs]
-        self.operators.append(Operator(operator.op, inputs, outputs, options, operator.source))
-        for tensor, stored in zip(operator.outputs, outputs, strict=True):
-            self.forms[id(tensor)] = {stored.quantization: stored}
+    def _bias(self, bias: Tensor, data: Quantization, weight: Quantization) -> Tensor:
+        """Return the bias in int64 at input scale times weight scale."""
+        assert bias.data is not None
+        scale = np.array(weight.scale) * data.scale[0]
+        values = np.rint(np.asarray(bias.data, np.float64) / scale).astype(np.int64)
+        code = Quantization(tuple(map(float, scale)), (0,) * len(scale), 0)
+        return Tensor(bias.name, bias.shape, DType.INT64, values, code)
 
-    def as_float(self, tensor: Tensor, source: str) -> Tensor:
-        """Return the tensor in float, turned back once where it is not."""
-        if tensor.data is not None or tensor.dtype is not DType.FLOAT32:
-            return tensor
-        forms = self.forms[id(tensor)]
-        if None not in forms:
-            stored = next(iter(forms.values()))
-            self.operators.append(Operator("DEQUANTIZE", [stored], [tensor], {}, source))
-            stored.name = f"{tensor.name}/int16"
-            forms[None] = tensor
-        return forms[None]
+    def _fixed(self, operator: Operator) -> Quantization | None:
+        return _FIXED.get(operator.op)
 
-    def _as_code(self, tensor: Tensor, code: Quantization, source: str) -> Tensor:
-        forms = self.forms[id(tensor)]
-        if code not in forms:
-            have = forms.get(None) or next(iter(forms.values()))
-            stored = Tensor(f"{tensor.name}/quantize", tensor.shape, DType.INT16, None, code)
-            self.operators.append(Operator("QUANTIZE", [have], [stored], {}, source))
-            forms[code] = stored
-        return forms[code]
-
-    def _shared(self, operator: Operator) -> Quantization:
-        """Return the one code of all operands: of several, the output's; else the input's."""
-        computed = computed_operands(operator)
-        only = computed[0] if len(computed) == 1 else operator.outputs[0]
-        return self.codes[id(only)]
-
-    def _result(self, tensor: Tensor, forced: Quantization | None) -> Tensor:
-        if tensor.dtype is not DType.FLOAT32:
-            return tensor
-        code = forced or self.codes[id(tensor)]
-        self.codes[id(tensor)] = code
-        return Tensor(tensor.name, tensor.shape, DType.INT16, None, code)
-
-    def _weights(self, operator: Operator, kernel: Kernel, inputs: list[Tensor | None]) -> None:
-        assert kernel.weight is not None
-        weight, data = operator.inputs[kernel.weight], inputs[operand_places(operator)[0]]
-        assert weight is not None and data is not None and data.quantization is not None
-        stored = quantize_weight(weight, kernel.weight_axis, self.weight_codes.get(id(weight)))
-        inputs[kernel.weight] = stored
-        place = kernel.bias
-        bias = None if place is None or place >= len(inputs) else operator.inputs[place]
-        if place is None or bias is None:
-            return
-        assert stored.quantization is not None
-        inputs[place] = _bias(bias, data.quantization, stored.quantization)
-
-
-def _constant(tensor: Tensor, code: Quantization) -> Tensor:
-    assert tensor.data is not None
-    values = np.rint(np.asarray(tensor.data, np.float64) / code.scale[0])
-    stored = np.clip(values, -HIGHEST, HIGHEST).astype(np.int16)
-    return Tensor(tensor.name, tensor.shape, DType.INT16, stored, code)
-
-
-def _bias(bias: Tensor, data: Quantization, weight: Quantization) -> Tensor:
-    """Return the bias in int64 at input scale times weight scale."""
-    assert bias.data is not None
-    scale = np.array(weight.scale) * data.scale[0]
-    values = np.rint(np.asarray(bias.data, np.float64) / scale).astype(np.int64)
-    code = Quantization(tuple(map(float, scale)), (0,) * len(scale), 0)
-    return Tensor(bias.name, bias.shape, DType.INT64, values, code)
+    def _options(self, operator: Operator) -> dict[str, Any]:
+        if operator.op not in ("ADD", "SUB"):
+            return operator.options
+        # Else scales have to be powers of two.
+        return {**operator.options, "pot_scale_int16": False}
