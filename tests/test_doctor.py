@@ -20,7 +20,8 @@ from edgekit.runtimes.doctor.nvidia import (
     parse_tegra_release,
 )
 from edgekit.runtimes.doctor.packages import parse_wheel_floor, why_not_offered
-from edgekit.runtimes.doctor.system import parse_glibc, parse_meminfo, sees_system_packages
+from edgekit.runtimes.doctor.system import parse_glibc, sees_system_packages
+from edgekit.runtimes.text_files import parse_meminfo
 from edgekit.runtimes.usable import NEEDS_GPU
 
 SAPPHIRE_RAPIDS = """\

@@ -15,7 +15,7 @@ from test_four_bits import products
 from edgekit.cli.main import main
 from edgekit.converters.evaluate import evaluate
 from edgekit.converters.onnx_model import read_graph, write_graph
-from edgekit.pipeline.calibration import sha256
+from edgekit.bundle.hashing import file_sha256
 from edgekit.runtimes.select import load
 
 NETWORK_SQNR_DB = 20.0
@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> Path:
     graph = residual()
     path = tmp_path / "net.onnx"
     write_graph(graph, path)
-    ranges = replace(minmax_ranges(graph, noise(graph)), model=sha256(path))
+    ranges = replace(minmax_ranges(graph, noise(graph)), model=file_sha256(path))
     ranges.save(tmp_path / "ranges.json")
     return path
 

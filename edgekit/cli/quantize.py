@@ -184,11 +184,11 @@ def _check_output(output: Path) -> None:
 
 
 def _read_ranges(path: Path, model: Path) -> Ranges:
-    from edgekit.pipeline.calibration import sha256
+    from edgekit.bundle.hashing import file_sha256
     from edgekit.ranges import Ranges
 
     ranges = Ranges.load(path)
-    if ranges.model and ranges.model != sha256(model):
+    if ranges.model and ranges.model != file_sha256(model):
         raise CalibrationError(
             f"{path} was measured on another model than {model}; calibrate this one: "
             f"edgekit calibrate {model} --calibration DATA"
@@ -198,11 +198,11 @@ def _read_ranges(path: Path, model: Path) -> Ranges:
 
 def _no_ranges(model: Path, scheme: Scheme) -> Ranges:
     """Return ranges of nothing, where only weights become integers."""
-    from edgekit.pipeline.calibration import sha256
+    from edgekit.bundle.hashing import file_sha256
     from edgekit.ranges import Ranges
 
     if scheme.is_weight_only:
-        return Ranges(sha256(model), samples=0, fingerprint="", ranges={})
+        return Ranges(file_sha256(model), samples=0, fingerprint="", ranges={})
     raise UsageError(
         f"{scheme.format} in {scheme.precision} needs the ranges of the model's tensors: run "
         f"edgekit calibrate {model} --calibration DATA -o FILE and give --ranges FILE, or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from edgekit.bundle import (
     pack_golden,
     write_bundle,
 )
+from edgekit.bundle.hashing import file_sha256
 from edgekit.bundle.tolerance import Tolerances
 from edgekit.converters.emitters.facts import LABELS, PREPROCESS
 from edgekit.errors import UsageError
@@ -33,7 +33,6 @@ from edgekit.ranges import Ranges
 from edgekit.tensor import TensorSpec
 
 RANGES_FILE = "ranges.json"
-_HASH_CHUNK = 1 << 20
 
 # Distributions whose version decides what comes out, by artifact format.
 _TOOLS = {
@@ -139,7 +138,7 @@ def write_model_bundle(
         files[RANGES_FILE] = json.dumps(ranges.to_json(), indent=1).encode("utf-8") + b"\n"
     manifest = Manifest(
         name=model.stem,
-        source=Source(model.name, _sha256(model), framework="onnx", opset=graph.opset),
+        source=Source(model.name, file_sha256(model), framework="onnx", opset=graph.opset),
         inputs=tuple(_with_layout(spec, preprocess) for spec in graph.inputs),
         outputs=graph.outputs,
         artifacts=tuple(artifacts),
@@ -162,14 +161,6 @@ def _with_layout(spec: TensorSpec, preprocess: Mapping[str, Preprocess]) -> Tens
     if spec.name not in preprocess:
         return spec
     return replace(spec, layout=preprocess[spec.name].layout)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _tools(artifacts: Sequence[Artifact], checks: Mapping[str, Check]) -> dict[str, str]:

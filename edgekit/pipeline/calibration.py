@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.bundle.hashing import file_sha256
 from edgekit.calibration import choose_ranges
 from edgekit.calibration.collect import Collected, collect
 from edgekit.calibration.doctor import LOOKED_AT, Model, look, look_back
@@ -26,7 +26,6 @@ from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
 from edgekit.registry import pick
 
-_HASH_CHUNK = 1 << 20
 _NORMS_LOOKED_AT = 3
 # Source: ONNX operators of 8-bit models, as quantizers write them.
 _INTEGER_OPS = frozenset(
@@ -105,13 +104,13 @@ def calibrate(
     collected, taps = measure(
         prepare_for_integers(simplify(source)),
         opened,
-        model=sha256(path),
+        model=file_sha256(path),
         threads=threads,
         resume=None if resume is None else Path(resume),
         progress=tell,
     )
     tell(f"choose ranges by {method}")
-    ranges = ranges_of(collected, taps, model=sha256(path), method=method)
+    ranges = ranges_of(collected, taps, model=file_sha256(path), method=method)
     findings += look_back(collected, ranges.ranges, method=method)
     return Calibration(ranges, tuple(findings), tuple(opened.skipped))
 
@@ -203,15 +202,6 @@ def examine(
             goldens=goldens,
             expected=samples.expected,
         )
-
-
-def sha256(path: Path) -> str:
-    """Return a file's hash, hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_float(graph: Graph, path: Path) -> None:

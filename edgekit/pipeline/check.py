@@ -136,6 +136,14 @@ def measure(
         )
 
 
+def open_simulated(
+    artifact: Artifact, folder: Path, *, preprocess: Mapping[str, Preprocess]
+) -> Session:
+    """Open an artifact's ONNX file in ONNX Runtime, whatever it was made for."""
+    as_onnx = replace(artifact, format="onnx", files={"model": artifact.files["model"]})
+    return open_emitted(as_onnx, folder, preprocess=preprocess)
+
+
 def simulate(
     artifact: Artifact,
     folder: Path,
@@ -151,8 +159,7 @@ def simulate(
     """
     if not artifact.files["model"].endswith(".onnx"):
         return ()
-    as_onnx = replace(artifact, format="onnx", files={"model": artifact.files["model"]})
-    with open_emitted(as_onnx, folder, preprocess=preprocess) as session:
+    with open_simulated(artifact, folder, preprocess=preprocess) as session:
         return worst(
             compare_outputs(session.run(sample.feed(artifact)), reference(sample))
             for sample in samples

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgekit.bundle.hashing import file_sha256
 from edgekit.calibration.collect import Collected
 from edgekit.calibration.contract import Recipe
 from edgekit.calibration.doctor import look_back
@@ -27,7 +28,7 @@ from edgekit.converters.quantize.rounding import round_weights
 from edgekit.converters.tap import Taps, find_taps
 from edgekit.errors import CalibrationError, UsageError
 from edgekit.graph import Array, Graph, Node
-from edgekit.pipeline.calibration import examine, measure, ranges_of, sha256
+from edgekit.pipeline.calibration import examine, measure, ranges_of
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.terms import Terms
 from edgekit.preprocess import Preprocess
@@ -103,13 +104,13 @@ def calibrated(
         UsageError: Neither data nor ranges are given.
         CalibrationError: The ranges are of another model, or the data cannot be used.
     """
-    taps = find_taps(graph)
+    taps, digest = find_taps(graph), file_sha256(model)
     if terms.ranges is not None:
-        ranges = _handed_in(terms.ranges, sha256(model), taps)
+        ranges = _handed_in(terms.ranges, digest, taps)
         known = Calibrated(graph, ranges, taps, method=GIVEN)
         return known if terms.method is None else _by_method(known, terms.method)
     if terms.calibration is None and weights_only:
-        nothing = Ranges(sha256(model), samples=0, fingerprint="", ranges={})
+        nothing = Ranges(digest, samples=0, fingerprint="", ranges={})
         return Calibrated(graph, nothing, taps, method=GIVEN)
     if terms.calibration is None:
         raise UsageError(
@@ -124,10 +125,8 @@ def calibrated(
     findings = examine(source, opened, preprocess=preprocess, classes=classes)
 
     def passed(measured: Graph, state: Path | None = None) -> tuple[Collected, Ranges]:
-        collected, found = measure(
-            measured, opened, model=sha256(model), resume=state, progress=progress
-        )
-        return collected, ranges_of(collected, found, model=sha256(model), method=method)
+        collected, found = measure(measured, opened, model=digest, resume=state, progress=progress)
+        return collected, ranges_of(collected, found, model=digest, method=method)
 
     collected, ranges = passed(graph, resume)
     skipped = tuple(opened.skipped)

@@ -11,7 +11,7 @@ from edgekit.calibration.contract import Figure, Outcome, Recipe, Scale, Trial
 from edgekit.converters.quantize import pick_scheme
 from edgekit.graph import Graph
 from edgekit.pipeline.build import Built, artifact_name, emit
-from edgekit.pipeline.check import open_emitted, why_not_here
+from edgekit.pipeline.check import open_emitted, open_simulated, why_not_here
 from edgekit.pipeline.layers import integer_share
 from edgekit.pipeline.progress import ignore
 from edgekit.pipeline.quantize import Maker
@@ -151,5 +151,4 @@ class Workbench:
             stand_in = Target(SIMULATED_ON, SIMULATED_ON, precision)
             other, _ = self._workshop.build(stand_in, recipe)
             artifact, folder = other.artifact, other.folder
-        as_onnx = replace(artifact, format="onnx", files={"model": artifact.files["model"]})
-        return open_emitted(as_onnx, folder, preprocess=self._preprocess)
+        return open_simulated(artifact, folder, preprocess=self._preprocess)

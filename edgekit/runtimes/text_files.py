@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -11,3 +12,9 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """Return the lines of ``/proc/meminfo``, or a process's status, with a unit; in bytes."""
+    pattern = r"^(\w+):\s+(\d+) kB$"
+    return {name: int(size) * 1024 for name, size in re.findall(pattern, text, re.MULTILINE)}

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.runtimes.text_files import read_text
+from edgekit.runtimes.text_files import parse_meminfo, read_text
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,6 @@ def read_memory(root: Path) -> Memory | None:
     )
 
 
-def parse_meminfo(text: str) -> dict[str, int]:
-    """Return the lines of ``/proc/meminfo`` that have a unit, in bytes."""
-    pattern = r"^(\w+):\s+(\d+) kB$"
-    return {name: int(size) * 1024 for name, size in re.findall(pattern, text, re.MULTILINE)}
-
-
 def cpu_count() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -121,5 +115,4 @@ def cpu_count() -> int:
 
 def read_swap(root: Path) -> int | None:
     """Return the size of the swap space in bytes; None where the system does not tell."""
-    found = re.search(r"^SwapTotal:\s+(\d+) kB$", read_text(root / "proc/meminfo"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    return parse_meminfo(read_text(root / "proc/meminfo")).get("SwapTotal")

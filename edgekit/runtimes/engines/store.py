@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit._version import __version__
+from edgekit.bundle.hashing import file_sha256
 from edgekit.errors import EngineError
 from edgekit.runtimes.engines.key import DeviceFacts, EngineKey
 from edgekit.runtimes.engines.locking import locked
@@ -214,7 +215,7 @@ class EngineStore:
             raise EngineError("the builder ended without an engine; see its log above")
         final, now = self.root / f"{key.digest}.plan", time.time()
         stored = StoredEngine(
-            key, final, plan.stat().st_size, _hash_of(plan), now, dict(facts), used_at=now
+            key, final, plan.stat().st_size, file_sha256(plan), now, dict(facts), used_at=now
         )
         sidecar = plan.with_name(f"{plan.name}.json.tmp")
         try:
@@ -267,11 +268,3 @@ def _may_be_gone() -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -61,8 +61,12 @@ class Machine:
         return machine
 
 
+@lru_cache(maxsize=1)
 def device_count() -> int:
-    """Return how many GPUs CUDA can use here; 0 where CUDA itself is not here."""
+    """Return how many GPUs CUDA can use here; 0 where CUDA itself is not here.
+
+    Asked once per process: where CUDA is not here, each look goes through every library path.
+    """
     try:
         return open_cuda().device_count()
     except (RuntimeUnavailableError, CudaError, ImportError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from edgekit.runtimes.text_files import parse_meminfo, read_text
+
 _PROC = Path("/proc")
 
 
@@ -29,17 +31,10 @@ def available_mib(*, proc: Path = _PROC) -> int | None:
 
 def count_oom_kills(*, proc: Path = _PROC) -> int:
     """Return how many processes the kernel has killed for memory since it started."""
-    found = re.search(r"^oom_kill (\d+)$", _text(proc / "vmstat"), re.MULTILINE)
+    found = re.search(r"^oom_kill (\d+)$", read_text(proc / "vmstat"), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def _field(path: Path, name: str) -> int | None:
-    found = re.search(rf"^{name}:\s+(\d+) kB$", _text(path), re.MULTILINE)
-    return int(found[1]) // 1024 if found else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
+    nbytes = parse_meminfo(read_text(path)).get(name)
+    return None if nbytes is None else nbytes >> 20

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import Artifact, ArtifactFiles
+from edgekit.bundle.hashing import file_sha256
 from edgekit.errors import TensorRtError, UsageError
 from edgekit.runtimes.tensorrt.profile import Profile, fit_profiles, parse_profile
 from edgekit.runtimes.tensorrt.release import Release
 
 __all__ = ["BuildOptions", "BuildSpec", "Profile", "Release", "parse_profile", "plan_build"]
 
-_CHUNK = 1 << 20
 _WORKSPACE_MIB = 512
 _STRONG = "STRONGLY_TYPED"
 
@@ -162,11 +161,11 @@ def plan_build(
     _check_dla(chosen, profiles)
     return BuildSpec(
         model=model,
-        model_sha256=_sha256(model),
+        model_sha256=file_sha256(model),
         precision=artifact.precision,
         release=release,
         calibration=calibration,
-        calibration_sha256="" if calibration is None else _sha256(calibration),
+        calibration_sha256="" if calibration is None else file_sha256(calibration),
         strongly_typed=_STRONG in names or release.in_range(">=11"),
         builder_flags=flags,
         network_flags=names,
@@ -242,14 +241,6 @@ def _on_disk(files: ArtifactFiles, role: str, folder: Path, artifact: Artifact) 
     path = folder / f"{artifact.name}-{Path(artifact.files[role]).name}"
     path.write_bytes(files.read(role))
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _plain(value: object) -> object:
