@@ -12,10 +12,10 @@ import pytest
 from quantize_models import minmax_ranges, noise, residual, sqnr_db
 from test_four_bits import products
 
+from edgekit.bundle.hashing import file_sha256
 from edgekit.cli.main import main
 from edgekit.converters.evaluate import evaluate
 from edgekit.converters.onnx_model import read_graph, write_graph
-from edgekit.bundle.hashing import file_sha256
 from edgekit.runtimes.select import load
 
 NETWORK_SQNR_DB = 20.0
