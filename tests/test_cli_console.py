@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from edgekit.cli import build, convert
 from edgekit.cli import console as console_module
+from edgekit.cli import eval as evaluate
+from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes, plain_table
 from edgekit.cli.options import collect_shapes, shape
 from edgekit.errors import UsageError
@@ -118,6 +123,35 @@ def test_a_shape_is_read_with_its_input_s_name(text: str, name: str, sizes: tupl
 def test_a_malformed_shape_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match="input:1x3x224x224"):
         shape(text)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command that measures, and how it is told which output counts."""
+
+    command: Command
+    words: tuple[str, ...]
+    output: str
+
+
+ASKED = {
+    "eval": Asked(evaluate.COMMAND, (__file__, "--metric", "top1"), "--output"),
+    "build": Asked(build.COMMAND, (__file__,), "--output-name"),
+    "convert": Asked(convert.COMMAND, (__file__, "-t", "tflite"), "--output-name"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_commands_that_measure_keep_their_options_under_the_same_names(name: str) -> None:
+    asked = ASKED[name]
+    parser = Parser("edgekit", description="")
+    asked.command.configure(parser)
+
+    words = ("--validation", __file__, "--decoder", "yolox", asked.output, "scores")
+    found = parser.parse_strictly([*asked.words, *words])
+
+    assert found.validation == Path(__file__)
+    assert (found.decoder, found.output_name) == ("yolox", "scores")
 
 
 def test_a_shape_given_twice_is_refused() -> None:

@@ -69,17 +69,16 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--timeout", type=options.positive_seconds, metavar="S", help="end the build after this"
     )
-    parser.add_argument(
-        "--validation",
-        type=options.existing_path,
-        metavar="PATH",
-        help="measure the promised accuracy here; an engine that breaks it is not kept",
+    options.add_validation(
+        parser, "measure the promised accuracy here; an engine that breaks it is not kept"
     )
-    parser.add_argument(
-        "--limit", type=options.positive_int, metavar="N", help="so many of its samples"
+    options.add_limit(parser, "so many of its samples")
+    options.add_outputs_of_metric(
+        parser,
+        decoder="for map: how outputs become boxes",
+        output="which output counts",
+        name="--output-name",
     )
-    parser.add_argument("--decoder", metavar="NAME", help="for map: how outputs become boxes")
-    parser.add_argument("--output-name", default="", metavar="NAME", help="which output counts")
     add_store(parser)
     options.add_json(parser)
 

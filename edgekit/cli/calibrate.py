@@ -30,13 +30,7 @@ _SHOWN = 40
 def configure(parser: Parser) -> None:
     """Add the arguments."""
     parser.add_argument("model", type=options.existing_path, help="the source model, an .onnx file")
-    parser.add_argument(
-        "--calibration",
-        "-c",
-        required=True,
-        metavar="DATA",
-        help="a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)",
-    )
+    options.add_calibration(parser, options.SAMPLES, required=True)
     parser.add_argument("--output", "-o", type=Path, help="the ranges (default: MODEL.ranges.json)")
     options.add_inputs(parser)
     parser.add_argument(

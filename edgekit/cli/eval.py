@@ -41,18 +41,16 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "source", type=options.existing_path, help="a bundle, or an .onnx, .tflite or .xml file"
     )
-    parser.add_argument(
-        "--validation",
-        type=options.existing_path,
+    options.add_validation(
+        parser,
+        "folders by class or person, labels CSV, COCO JSON, images and masks, .npz",
         required=True,
-        metavar="PATH",
-        help="folders by class or person, labels CSV, COCO JSON, images and masks, .npz",
     )
-    parser.add_argument(
-        "--metric",
+    options.add_metric(
+        parser,
+        "top1, topk:k=5, map, miou:ignore=255, eer, tar, cosine, psnr, or module:function",
         required=True,
         metavar="NAME[:OPTION=VALUE]",
-        help="top1, topk:k=5, map, miou:ignore=255, eer, tar, cosine, psnr, or module:function",
     )
     parser.add_argument(
         "--kind",
@@ -60,16 +58,16 @@ def configure(parser: Parser) -> None:
         default="auto",
         help=f"what the path is: {', '.join(VALIDATIONS)} (default: looks)",
     )
-    parser.add_argument(
-        "--decoder", metavar="NAME", help=f"{', '.join(DECODERS)}, or module:function"
+    options.add_outputs_of_metric(
+        parser,
+        decoder=f"{', '.join(DECODERS)}, or module:function",
+        output="which output counts",
+        name="--output",
     )
-    parser.add_argument("--output", default="", metavar="NAME", help="which output counts")
     parser.add_argument(
         "--preprocess", metavar="STEPS", help="for a plain model file; as in convert"
     )
-    parser.add_argument(
-        "--limit", type=options.positive_int, metavar="N", help="so many samples, evenly spread"
-    )
+    options.add_limit(parser, "so many samples, evenly spread")
     parser.add_argument("--against", metavar="MODEL", help="agreement with this artifact or file")
     parser.add_argument("--device", default="auto", metavar="RUNTIME", help="only this runtime")
     options.add_artifact(parser)
@@ -172,7 +170,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     reading = Reading(
         preprocess=preprocess,
         inputs=inputs,
-        output=arguments.output,
+        output=arguments.output_name,
         detection=None if decoder is None else Detection(pick_decoder(decoder)),
     )
     channels = next((steps.frame_channels for steps in preprocess.values()), 3)

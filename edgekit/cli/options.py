@@ -14,6 +14,12 @@ from edgekit.target import TARGETS, ShapeRange, Target, pick_target
 if TYPE_CHECKING:
     from edgekit.preprocess import Preprocess
 
+Group = argparse.ArgumentParser | argparse._ArgumentGroup
+"""What takes an option: a parser, or a group in it."""
+
+SAMPLES = "a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)"
+"""What ``--calibration`` takes."""
+
 
 def one_of(choices: Sequence[str], *, kind: str) -> Callable[[str], str]:
     """Return an argument type that takes one of the names."""
@@ -203,6 +209,47 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of each engine (default: its own)",
     )
+
+
+def add_calibration(parser: Group, help: str, *, required: bool = False) -> None:
+    """Add ``--calibration``, the samples without labels.
+
+    Args:
+        parser: Where to.
+        help: What they are for, in this command.
+        required: Whether it is.
+    """
+    parser.add_argument("--calibration", "-c", required=required, metavar="DATA", help=help)
+
+
+def add_validation(parser: Group, help: str, *, required: bool = False) -> None:
+    """Add ``--validation``, the samples that a metric is measured on; see ``add_calibration``."""
+    parser.add_argument(
+        "--validation", type=existing_path, required=required, metavar="PATH", help=help
+    )
+
+
+def add_metric(parser: Group, help: str, *, required: bool = False, metavar: str = "NAME") -> None:
+    """Add ``--metric``, read where it is measured; see ``add_calibration``."""
+    parser.add_argument("--metric", required=required, metavar=metavar, help=help)
+
+
+def add_outputs_of_metric(parser: Group, *, decoder: str, output: str, name: str) -> None:
+    """Add what tells a metric how to read the model's outputs.
+
+    Args:
+        parser: Where to.
+        decoder: Help of ``--decoder``.
+        output: Help of the option for the output that counts, kept as ``output_name``.
+        name: Of that option: ``--output``, or another where that is a file.
+    """
+    parser.add_argument("--decoder", metavar="NAME", help=decoder)
+    parser.add_argument(name, dest="output_name", default="", metavar="NAME", help=output)
+
+
+def add_limit(parser: Group, help: str) -> None:
+    """Add ``--limit``, so many of the samples for validation."""
+    parser.add_argument("--limit", type=positive_int, metavar="N", help=help)
 
 
 def add_artifact(parser: argparse.ArgumentParser) -> None:

@@ -67,9 +67,7 @@ def configure(parser: Parser) -> None:
         type=options.one_of(FIXES, kind="fix"),
         help=f"{' or '.join(FIXES)}; needs --calibration; repeatable",
     )
-    parser.add_argument(
-        "--calibration", "-c", metavar="DATA", help="samples for --fix, as edgekit calibrate takes"
-    )
+    options.add_calibration(parser, "samples for --fix, as edgekit calibrate takes")
     options.add_inputs(parser)
     parser.add_argument("--all", action="store_true", help="list every node that stays float")
     options.add_json(parser)

@@ -38,12 +38,7 @@ _OPTIONS = (
 def configure(parser: Parser) -> None:
     """Add the arguments."""
     group = parser.add_argument_group("int8 (--precision int8)")
-    group.add_argument(
-        "--calibration",
-        "-c",
-        metavar="DATA",
-        help="a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)",
-    )
+    options.add_calibration(group, options.SAMPLES)
     group.add_argument(
         "--ranges",
         type=options.existing_path,
@@ -60,20 +55,17 @@ def configure(parser: Parser) -> None:
         metavar="DROP",
         help="largest loss: 1%% of the float model's value, or 0.01 of the metric (default: 1%%)",
     )
-    group.add_argument(
-        "--metric",
-        metavar="NAME",
-        help="top1, map, miou, eer, cosine, MODULE:FUNCTION... (default: agreement with float)",
+    options.add_metric(
+        group, "top1, map, miou, eer, cosine, MODULE:FUNCTION... (default: agreement with float)"
     )
-    group.add_argument(
-        "--validation",
-        type=options.existing_path,
-        metavar="PATH",
-        help="labelled samples, as for edgekit eval (default: the calibration data)",
+    options.add_validation(
+        group, "labelled samples, as for edgekit eval (default: the calibration data)"
     )
-    group.add_argument("--decoder", metavar="NAME", help="of a detector's outputs, such as yolox")
-    group.add_argument(
-        "--output-name", default="", metavar="NAME", help="which output counts, of several"
+    options.add_outputs_of_metric(
+        group,
+        decoder="of a detector's outputs, such as yolox",
+        output="which output counts, of several",
+        name="--output-name",
     )
     group.add_argument(
         "--time", type=duration, metavar="TIME", help="for the search, such as 90s, 10m or 1h"
