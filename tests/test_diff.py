@@ -132,8 +132,8 @@ def test_json_is_one_document_also_where_it_fails(
     document = diff_json(capsys, *pair, "--fail-on", "accuracy:1%", status=8)
 
     assert set(document) == {
-        "schema_version", "before", "after", "added", "removed", "figures", "changes", "limits",
-        "exceeded", "unknown", "is_strict", "passed",
+        "schema_version", "before", "after", "added", "removed", "figures", "points", "changes",
+        "limits", "exceeded", "unknown", "is_strict", "passed",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert document["passed"] is False
@@ -142,6 +142,13 @@ def test_json_is_one_document_also_where_it_fails(
     assert figures[OPENVINO, "accuracy"] == {
         "artifact": OPENVINO, "figure": "accuracy", "of": "top1", "before": 0.796, "after": 0.5,
         "change": pytest.approx((0.5 - 0.796) / 0.796), "higher_is_better": True, "note": "",
+        "certainty": {
+            "before": {"lost": pytest.approx(0.004), "interval": None, "is_sure": None},
+            "after": {"lost": pytest.approx(0.004), "interval": None, "is_sure": None},
+            "samples": "360 samples of heldout.npz",
+            "more_lost": None, "told_apart": None,
+            "why_unknown": "the bundle before has no interval",
+        },
     }  # fmt: skip
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table
 from edgekit.errors import LimitError, UsageError
+from edgekit.report.certainty import Certainty, Loss
 from edgekit.report.diff import Change, Difference, compare
 from edgekit.report.figures import Pair
 from edgekit.report.limits import FIGURES, parse_limits
+from edgekit.report.points import PointPair
 
 EXAMPLE = f"""example:
   edgekit diff old.edgekit new.edgekit --fail-on accuracy:0.5%,latency:10%,size:5%
 
 A limit is a share of the old value (5%), or a number in the figure's own unit (0.005 of the
-metric, 2ms, 100kB). Figures: {", ".join(FIGURES)}. A figure that is unknown is said to be
-unknown, and fails with --strict only. Exit status 8: a limit is exceeded."""
+metric, 2ms, 100kB). Figures: {", ".join(FIGURES)}. They are judged as measured, without a
+margin; where the samples do not tell two losses apart, that is said. A figure that is unknown
+is said to be unknown, and fails with --strict only. Exit status 8: a limit is exceeded."""
 
 _WIDEST = 100
 
@@ -100,6 +104,9 @@ def _print(difference: Difference, console: Console) -> None:
             [_row(pair) for pair in difference.figures if pair.loss is not None],
         )
     )
+    _print_losses(difference.figures, console)
+    _print_points(difference.points, console)
+    _print_remarks(difference.figures, console)
     if not difference.changes:
         console.line("nothing else changed")
     for change in difference.changes:
@@ -110,6 +117,79 @@ def _row(pair: Pair) -> tuple[str, ...]:
     change = "" if pair.change is None else f"{pair.change:+.2%}"
     values = ("" if value is None else f"{value:.6g}" for value in (pair.before, pair.after))
     return (pair.artifact, pair.figure, pair.of, *values, change)
+
+
+def _print_losses(figures: Sequence[Pair], console: Console) -> None:
+    """Print what each artifact loses against its float model, and how sure that is."""
+    known = [(pair, pair.certainty) for pair in figures if pair.certainty is not None]
+    metrics = dict.fromkeys(pair.of for pair, _ in known)
+    console.table(
+        Table(
+            ("artifact", ">lost before", ">95 %", ">lost after", ">95 %", "told apart"),
+            [
+                (pair.artifact, *_loss(found.before), *_loss(found.after), _told_apart(found))
+                for pair, found in known
+            ],
+            title=f"lost against the float model, in {', '.join(metrics)}",
+        )
+    )
+
+
+def _print_remarks(figures: Sequence[Pair], console: Console) -> None:
+    """Print what the intervals of the losses allow to say, and what they do not."""
+    unknown: dict[str, list[str]] = {}
+    unsure: list[str] = []
+    for pair in figures:
+        found = pair.certainty
+        if found is None:
+            continue
+        if found.in_words:
+            console.line(f"{pair.artifact}: {found.in_words}")
+        if found.why_unknown and not found.is_equal:
+            unknown.setdefault(found.why_unknown, []).append(pair.artifact)
+        sides = {"before": found.before, "after": found.after}
+        unsure += [f"{pair.artifact} {side}" for side, loss in sides.items() if loss.is_unsure]
+    for why, names in unknown.items():
+        console.line(f"it is unknown whether losses are told apart, as {why}: {', '.join(names)}")
+    if unsure:
+        console.line(
+            "on other samples of the kind the loss may be above the promise (95 %): "
+            f"{', '.join(unsure)}"
+        )
+
+
+def _loss(loss: Loss) -> tuple[str, str]:
+    ends = loss.interval or ()
+    return f"{loss.lost:.3g}", " .. ".join(f"{end:.2g}" for end in ends)
+
+
+def _told_apart(found: Certainty) -> str:
+    if found.is_equal:
+        return "equal"
+    if found.is_told_apart is None:
+        return "unknown"
+    return "yes" if found.is_told_apart else "no"
+
+
+def _print_points(points: Sequence[PointPair], console: Console) -> None:
+    """Print what was timed in turns with the float model."""
+    console.table(
+        Table(
+            ("runtime", "precision", ">ms before", ">ms after", ">change", ""),
+            [
+                (
+                    pair.before.runtime,
+                    pair.before.precision,
+                    f"{pair.before.latency_ms:.4g}",
+                    f"{pair.after.latency_ms:.4g}",
+                    "" if pair.change is None else f"{pair.change:+.2%}",
+                    "the same model" if pair.is_same_model else "",
+                )
+                for pair in points
+            ],
+            title="timed in turns with the float model, on the machine of each conversion",
+        )
+    )
 
 
 def _line(change: Change) -> str:

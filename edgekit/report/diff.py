@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.bundle import Bundle, Manifest
 from edgekit.report.figures import Judgement, Pair, judge, stored_figures
 from edgekit.report.limits import LATENCY, Limit
+from edgekit.report.points import PointPair, point_pairs
 from edgekit.tensor import Layout, TensorSpec
 
 SCHEMA_VERSION = 1
@@ -45,6 +46,8 @@ class Difference:
         removed: Names of artifacts that only the older one has.
         figures: Of the artifacts that both have.
         changes: Other facts that differ.
+        points: What both converting machines timed in turns with the float model; no limit
+            holds these.
     """
 
     before: Manifest
@@ -53,6 +56,7 @@ class Difference:
     removed: tuple[str, ...]
     figures: tuple[Pair, ...]
     changes: tuple[Change, ...]
+    points: tuple[PointPair, ...] = ()
 
     def judged(self, limits: Sequence[Limit]) -> Judgement:
         """Return what the limits say of it."""
@@ -68,6 +72,7 @@ class Difference:
             "added": list(self.added),
             "removed": list(self.removed),
             "figures": [pair.to_json() for pair in self.figures],
+            "points": [pair.to_json() for pair in self.points],
             "changes": [change.to_json() for change in self.changes],
             "limits": [limit.to_json() for limit in limits],
             "exceeded": list(said.exceeded),
@@ -99,6 +104,7 @@ def compare(
         removed=tuple(name for name in names if name not in later),
         figures=figures,
         changes=tuple(_changes(_facts(one, common=common), _facts(other, common=common))),
+        points=point_pairs(one, other),
     )
 
 

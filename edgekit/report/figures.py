@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit.bundle import Contract, ContractFigure, Manifest
+from edgekit.report.certainty import Certainty, certainty
 from edgekit.report.limits import ACCURACY, COSINE, LATENCY, SIZE, Limit
 from edgekit.report.promise import latency_of
 from edgekit.report.view import size_of
@@ -25,6 +26,7 @@ class Pair:
         after: Likewise.
         higher_is_better: Of the values.
         note: Why it is unknown, or what to keep in mind.
+        certainty: How sure the difference is; None where no intervals can say.
     """
 
     artifact: str
@@ -34,6 +36,7 @@ class Pair:
     after: float | None
     higher_is_better: bool = False
     note: str = ""
+    certainty: Certainty | None = None
 
     @property
     def loss(self) -> float | None:
@@ -61,6 +64,7 @@ class Pair:
             "change": self.change,
             "higher_is_better": self.higher_is_better,
             "note": self.note,
+            "certainty": None if self.certainty is None else self.certainty.to_json(),
         }
 
 
@@ -110,9 +114,10 @@ def judge(pairs: Sequence[Pair], limits: Iterable[Limit], *, removed: Sequence[s
 
 def _told(pair: Pair, limit: Limit) -> str:
     change = "" if pair.change is None else f" ({pair.change:+.2%})"
+    remark = "" if pair.certainty is None else pair.certainty.in_words
     return (
         f"{pair.artifact}: {pair.figure} ({pair.of}) went from {pair.before:.6g} to "
-        f"{pair.after:.6g}{change}; the limit is {limit}"
+        f"{pair.after:.6g}{change}; the limit is {limit}{remark and '; '}{remark}"
     )
 
 
@@ -145,6 +150,7 @@ def _accuracy(before: Manifest, after: Manifest, name: str) -> Pair:
         figured.value,
         contract.higher_is_better,
         "; ".join(notes),
+        certainty(before, after, (figure, figured)),
     )
 
 

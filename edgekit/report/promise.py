@@ -12,7 +12,8 @@ from edgekit.report.scatter import Level, Point, Scatter
 
 KEPT, REFUSED = "kept", "refused"
 _MOST_POINTS = 40
-_FLOATS = ("fp32", "fp16", "bf16")
+FLOATS = ("fp32", "fp16", "bf16")
+"""Precisions of the float model among a contract's points."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _points(contract: Contract | None) -> tuple[Point, ...]:
     named += [
         (f"{point.precision} on {point.runtime}", point.latency_ms, point.value)
         for point in contract.points
-        if point.precision in _FLOATS
+        if point.precision in FLOATS
         and point.latency_ms > 0
         and is_drawable(point.latency_ms)
         and is_drawable(point.value)
