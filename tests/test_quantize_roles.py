@@ -135,3 +135,52 @@ def test_openvino_pools_for_a_gate_in_float() -> None:
     readers = written.consumers()
     assert sorted(node.op_type for node in readers["c"]) == ["GlobalAveragePool", "Mul"]
     assert [node.op_type for node in readers["p"]] == ["QuantizeLinear"]
+
+
+def pooled(**attributes: Any) -> Graph:
+    """Return x -> Conv -> Relu -> AveragePool -> Conv -> y, of a picture of 6 x 6."""
+    return tiny(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"]),
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("AveragePool", ["r"], ["p"], name="pool", **attributes),
+            helper.make_node("Conv", ["p", "w"], ["y"]),
+        ],
+        inputs={"x": SHAPE},
+        outputs={"y": None},
+        constants={"w": normal((4, 4, 1, 1))},
+    )
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx", "tflite", "tensorrt"])
+def test_an_average_over_the_whole_picture_has_a_code_of_its_own(format: str) -> None:
+    made = quantized(pooled(kernel_shape=[6, 6], strides=[6, 6]), format)
+
+    # The mean of 36 pixels of noise behind a ReLU is a fraction of the largest.
+    assert made.codes["p"].quantization.scale[0] < made.codes["r"].quantization.scale[0] / 2
+
+
+def test_naming_an_average_over_the_whole_picture_does_not_change_it() -> None:
+    graph = pooled(kernel_shape=[6, 6])
+
+    ready = prepare_for_integers(graph)
+
+    assert "GlobalAveragePool" in op_types(ready)
+    assert_same(graph, ready)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [3, 6]},
+        {"kernel_shape": [6, 6], "pads": [1, 1, 0, 0]},
+        {"kernel_shape": [6, 6], "auto_pad": "SAME_UPPER"},
+    ],
+    ids=["a part of the picture", "padded", "same"],
+)
+def test_an_average_of_several_windows_keeps_the_code_of_its_input(
+    attributes: dict[str, Any],
+) -> None:
+    made = quantized(pooled(**attributes), "tflite")
+
+    assert made.codes["p"] == made.codes["r"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.converters.passes import simplify
+from edgekit.converters.quantize.whole_pools import name_whole_pools
 from edgekit.graph import Graph
 
 INTEGER_PASSES = ("split_sums",)
@@ -17,4 +18,4 @@ def prepare_for_integers(graph: Graph) -> Graph:
     Args:
         graph: Simplified.
     """
-    return simplify(graph, INTEGER_PASSES)
+    return name_whole_pools(simplify(graph, INTEGER_PASSES))
