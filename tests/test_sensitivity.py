@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgekit.calibration.sensitivity import (
-    MOST_DB,
-    Layer,
-    Sensitivity,
-    measure_sensitivity,
-    output_db,
-    sqnr_db,
-)
+from edgekit.calibration.contract import Recipe
+from edgekit.calibration.layer_costs import MOST_DB, LayerCosts, output_db, sqnr_db
+from edgekit.calibration.sensitivity import Layer, Sensitivity, with_savings
+from edgekit.calibration.trials import Memory
+from edgekit.metrics.pick import pick_metric
 
 QUIET = Layer("quiet", ("quiet",), "Conv", work=100)
 LOUD = Layer("loud", ("loud", "relu"), "Conv", work=100)
+NOISE = {"quiet": 0.001, "loud": 0.1}
 
 
 def test_the_ratio_is_ten_log_of_the_powers() -> None:
@@ -31,17 +30,19 @@ def test_equal_and_broken_tensors_have_the_ends_of_the_scale(actual, expected) -
     assert sqnr_db(np.array(actual), np.array([1.0, 2.0])) == expected
 
 
+def _alone(layer: Layer):
+    def run(kept):
+        results = {layer.name: kept[layer.name] + NOISE[layer.name]}
+        return results, {"out": results[layer.name] * 2}
+
+    return run
+
+
 def _measured(**options):
     kept = {"x": np.ones(4), "quiet": np.ones(4), "loud": np.ones(4), "out": np.full(4, 2.0)}
-    noise = {"quiet": 0.001, "loud": 0.1}
-    return measure_sensitivity(
-        [QUIET, LOUD],
-        [kept, kept],
-        rounded=lambda layer, all_: {layer.name: all_[layer.name] + noise[layer.name]},
-        rest=lambda layer, results, all_: {"out": results[layer.name] * 2},
-        outputs=["out"],
-        **options,
-    )
+    costs = LayerCosts([QUIET, LOUD], ["out"])
+    costs.add([kept, kept], _alone, **options)
+    return costs.costs()
 
 
 def test_the_layer_that_hurts_most_comes_first() -> None:
@@ -95,3 +96,83 @@ def test_an_output_without_channels_is_taken_as_a_whole() -> None:
     actual, reference = np.array([[1.1, 1.0]]), np.array([[1.0, 1.0]])
 
     assert output_db(actual, reference) == sqnr_db(actual, reference)
+
+
+def _judged(count: int) -> LayerCosts:
+    """Two classes 0.15 apart; the loud layer's noise turns every second answer around."""
+    samples = [
+        {
+            "x": np.zeros(1),
+            "quiet": np.zeros(2),
+            "loud": np.zeros(2),
+            "out": np.array([1.0, 0.85 if index % 2 else 0.5]),
+        }
+        for index in range(count)
+    ]
+
+    def alone(layer: Layer):
+        def run(kept):
+            noise = np.array([-NOISE[layer.name], NOISE[layer.name]])
+            return {layer.name: kept[layer.name] + noise}, {"out": kept["out"] + noise}
+
+        return run
+
+    costs = LayerCosts([QUIET, LOUD], ["out"], metric=lambda: pick_metric("top1"))
+    costs.add(samples, alone, read=lambda index, outputs: (outputs["out"], 0))
+    return costs
+
+
+def test_the_metric_of_each_layer_alone_is_measured() -> None:
+    judged = _judged(16)
+    loud, quiet = judged.costs()
+
+    assert judged.baseline == 1.0
+    assert (loud.layer, loud.lost) == (LOUD, 0.5)
+    assert (quiet.lost, quiet.sure_lost) == (0.0, 0.0)
+
+
+def test_a_loss_of_few_samples_is_not_taken_for_more_than_chance() -> None:
+    few, many = _judged(4).costs()[0], _judged(64).costs()[0]
+
+    assert few.lost == many.lost == 0.5
+    assert few.sure_lost < many.sure_lost < 0.5
+
+
+def test_samples_may_come_in_several_parts() -> None:
+    kept = {"x": np.ones(4), "quiet": np.ones(4), "loud": np.ones(4), "out": np.full(4, 2.0)}
+    costs = LayerCosts([QUIET, LOUD], ["out"])
+    costs.add([kept], _alone)
+    costs.add([kept], _alone)
+
+    assert costs.costs() == _measured()
+
+
+def test_a_layer_that_integers_make_no_faster_goes_back_before_one_that_they_do() -> None:
+    costs = [Sensitivity(QUIET, 30, 30, 0.5), Sensitivity(LOUD, 30, 30, 0.5)]
+
+    ranked = with_savings(
+        costs, {"openvino": {"quiet": 80.0, "loud": -5.0}, "litert": {"quiet": 40.0, "loud": 40.0}}
+    )
+
+    assert [item.layer for item in ranked] == [LOUD, QUIET]
+    assert ranked[0].saved_us == {"openvino": -5.0, "litert": 40.0}
+    assert ranked[0].saved_share == pytest.approx(0.25)  # nothing of the one, half of the other
+
+
+def test_without_times_the_work_decides() -> None:
+    costs = [Sensitivity(QUIET, 30, 30, 0.9), Sensitivity(LOUD, 30, 30, 0.1)]
+
+    assert with_savings(costs, {})[0].layer == LOUD
+
+
+def test_a_search_that_goes_on_keeps_the_order_of_its_layers(tmp_path: Path) -> None:
+    recipe = Recipe("auto", ("bias_correction",))
+    costs = with_savings(_judged(16).costs(), {"openvino": {"quiet": 3.0, "loud": 1.0}})
+    Memory(tmp_path / "s.search", key="k").add_costs(recipe, costs, "top1 on 16 samples")
+
+    found = Memory.load(tmp_path / "s.search", key="k").find_costs(recipe)
+
+    assert found is not None
+    assert [item.to_json() for item in found[0]] == [item.to_json() for item in costs]
+    assert found[1] == "top1 on 16 samples"
+    assert Memory.load(tmp_path / "s.search", key="k").find_costs(Recipe()) is None

@@ -151,6 +151,8 @@ class Contract:
         steps: What was tried, in order.
         sensitivity: Per layer, what quantizing it alone costs, JSON-ready; empty where the
             search did not need it.
+        sensitivity_on: The metric, the samples and the runtimes that it was measured on, in
+            words.
         advice: What is fastest here, one sentence a runtime.
         ranges: Path of the ranges in the bundle.
         points: The float model and the artifacts as they were timed for the advice.
@@ -172,6 +174,7 @@ class Contract:
     ranges: str = ""
     points: tuple[ContractPoint, ...] = ()
     hazards: tuple[dict[str, Any], ...] = ()
+    sensitivity_on: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit >= 0):
@@ -201,6 +204,7 @@ class Contract:
             "float_nodes": {name: list(nodes) for name, nodes in (self.float_nodes or {}).items()},
             "steps": [step.to_json() for step in self.steps],
             "sensitivity": list(self.sensitivity),
+            "sensitivity_on": self.sensitivity_on,
             "advice": list(self.advice),
             "ranges": self.ranges,
             "points": [point.to_json() for point in self.points],
@@ -227,6 +231,8 @@ class Contract:
             for name, nodes in field.key("float_nodes").pairs().items()
         }
         arguments["sensitivity"] = _dicts(field.key("sensitivity"))
+        looked_at = field.maybe("sensitivity_on")
+        arguments["sensitivity_on"] = "" if looked_at is None else looked_at.text()
         points, hazards = field.maybe("points"), field.maybe("hazards")
         arguments["points"] = (
             () if points is None else tuple(ContractPoint.read(item) for item in points.each())

@@ -1,30 +1,15 @@
-"""What quantizing one layer alone costs, and which layers are worth keeping in float.
-
-For each layer: its inputs, weights and result are rounded as the integers would be, on a few
-samples whose activations are kept; the rounded result runs through the rest of the network
-only. So a layer costs a part of one run, never a pass over the data. How a layer is rounded and
-how the rest is run is told by two callables; nothing here knows ONNX.
-"""
+"""What quantizing one layer alone costs and saves, and which are worth keeping in float first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from edgekit.graph import Array
-
-MOST_DB = 120.0
-"""A layer that changes nothing is given this ratio: float32 itself has about 140 dB."""
-
 # A float layer between integer ones costs two conversions, whatever it computes; as a share of
-# the whole model's work. Without it the smallest layers would always come first.
+# the whole model's time. Without it the smallest layers would always come first.
 _OVERHEAD = 0.02
-_CHANNELLED = 3  # axes of an output that has channels
-_MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What quantizing one layer alone costs.
+    """What quantizing one layer alone costs, and what it saves.
 
     Args:
         layer: Which.
@@ -56,12 +41,24 @@ class Sensitivity:
         output_db: The same at the model's outputs, every channel of an output counting alike:
             the worst of them, over the samples.
         work_share: Its part of the model's work, 0 to 1.
+        lost: What the metric loses, in its own unit, on the samples that were looked at; NaN
+            where it was not measured.
+        sure_lost: The part of it that is more than chance, as a share of the float model's
+            value: less one standard error of the samples, at least 0.
+        saved_us: Microseconds of a call that integers save at this layer, by runtime; below 0
+            it is slower.
+        saved_share: Its part of all that layers save, 0 to 1, mean over the runtimes; NaN where
+            no times were measured.
     """
 
     layer: Layer
     local_db: float
     output_db: float
     work_share: float
+    lost: float = math.nan
+    sure_lost: float = 0.0
+    saved_us: Mapping[str, float] = field(default_factory=dict)
+    saved_share: float = math.nan
 
     @property
     def noise(self) -> float:
@@ -70,8 +67,12 @@ class Sensitivity:
 
     @property
     def worth(self) -> float:
-        """Noise that keeping it in float takes away, for the time that it costs."""
-        return self.noise / (self.work_share + _OVERHEAD)
+        """Harm that keeping it in float takes away, for the time that it costs.
+
+        Few samples show the loss of a few layers only; the noise ranks the others.
+        """
+        saved = self.work_share if math.isnan(self.saved_share) else self.saved_share
+        return (self.noise + self.sure_lost) / (saved + _OVERHEAD)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -83,58 +84,27 @@ class Sensitivity:
             "output_sqnr_db": round(self.output_db, 2),
             "work_share": round(self.work_share, 6),
             "weights": self.layer.weights,
+            "lost": _finite(self.lost),
+            "sure_lost": round(self.sure_lost, 6),
+            "saved_us": {name: round(value, 2) for name, value in self.saved_us.items()},
+            "saved_share": _finite(self.saved_share),
         }
 
-
-Tensors = Mapping[str, Array]
-Rounded = Callable[[Layer, Tensors], Tensors]
-"""A layer and a sample's activations by name to its results, computed with integers."""
-
-Rest = Callable[[Layer, Tensors, Tensors], Tensors]
-"""A layer, its rounded results and the sample's activations to the model's outputs."""
-
-
-def measure_sensitivity(
-    layers: Sequence[Layer],
-    activations: Sequence[Tensors],
-    *,
-    rounded: Rounded,
-    rest: Rest,
-    outputs: Sequence[str],
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Sensitivity, ...]:
-    """Return each layer's cost, the most worthwhile to keep in float first.
-
-    Args:
-        layers: Those that can be integers.
-        activations: Every tensor of the float model by name, for each of a few samples.
-        rounded: Computes a layer alone.
-        rest: Computes what follows it.
-        outputs: Names of the model's outputs.
-        progress: Told how many layers are done.
-    """
-    total = sum(layer.work for layer in layers) or 1
-    found: list[Sensitivity] = []
-    for number, layer in enumerate(layers, 1):
-        local, end = [], []
-        for kept in activations:
-            results = rounded(layer, kept)
-            if not results:
-                continue
-            local.append(_ratio((results[name], kept[name]) for name in results))
-            changed = rest(layer, results, kept)
-            end += [output_db(changed[name], kept[name]) for name in outputs]
-        found.append(
-            Sensitivity(
-                layer,
-                min(local, default=MOST_DB),
-                min(end, default=MOST_DB),
-                layer.work / total,
-            )
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Sensitivity:
+        """Read what ``to_json`` wrote; work is only known as a share."""
+        nodes = tuple(str(name) for name in data["nodes"])
+        layer = Layer(str(data["layer"]), nodes, str(data["operator"]), 0, int(data["weights"]))
+        return cls(
+            layer,
+            float(data["local_sqnr_db"]),
+            float(data["output_sqnr_db"]),
+            float(data["work_share"]),
+            lost=_number(data["lost"]),
+            sure_lost=float(data["sure_lost"]),
+            saved_us={str(name): float(value) for name, value in data["saved_us"].items()},
+            saved_share=_number(data["saved_share"]),
         )
-        if progress is not None:
-            progress(number)
-    return rank(found)
 
 
 def rank(costs: Iterable[Sensitivity]) -> tuple[Sensitivity, ...]:
@@ -142,47 +112,32 @@ def rank(costs: Iterable[Sensitivity]) -> tuple[Sensitivity, ...]:
     return tuple(sorted(costs, key=lambda item: (-item.worth, item.layer.name)))
 
 
-def sqnr_db(actual: Array, reference: Array) -> float:
-    """Return ``10 log10(signal power / noise power)``, at most ``MOST_DB``; NaN counts as -inf."""
-    return _ratio([(actual, reference)])
-
-
-def output_db(actual: Array, reference: Array) -> float:
-    """Return the ratio of an output whose channels may differ in scale.
-
-    A detector's rows hold pixels beside scores: over all elements, only the pixels would count.
-    So noise over signal is averaged over the slices of an axis, at most 1 each, and the worst
-    axis is taken.
+def with_savings(
+    costs: Sequence[Sensitivity], saved_us: Mapping[str, Mapping[str, float]]
+) -> tuple[Sensitivity, ...]:
+    """Return the costs, ranked anew, with the time that integers save.
 
     Args:
-        actual: With a layer rounded.
-        reference: Of the float model.
+        costs: Of all layers.
+        saved_us: Microseconds of a call by runtime and by the layer's name.
     """
-    right = np.asarray(reference, np.float64)
-    noise = np.square(np.asarray(actual, np.float64) - right)
-    least = _ratio([(actual, reference)])
-    for axis, size in enumerate(right.shape):
-        if right.ndim < _CHANNELLED or not 1 < size <= _MOST_CHANNELS:
-            continue
-        others = tuple(index for index in range(right.ndim) if index != axis)
-        signals, noises = np.square(right).sum(axis=others), noise.sum(axis=others)
-        there = signals > 0
-        if there.any() and np.isfinite(noises).all():
-            share = float(np.minimum(noises[there] / signals[there], 1.0).mean())
-            least = min(least, -10 * math.log10(share) if share > 0 else MOST_DB)
-    return least
+    if not saved_us:
+        return rank(costs)
+    gains = {
+        runtime: sum(max(0.0, value) for value in times.values()) or 1.0
+        for runtime, times in saved_us.items()
+    }
+    found = []
+    for cost in costs:
+        own = {runtime: times.get(cost.layer.name, 0.0) for runtime, times in saved_us.items()}
+        shares = [max(0.0, value) / gains[runtime] for runtime, value in own.items()]
+        found.append(replace(cost, saved_us=own, saved_share=sum(shares) / len(shares)))
+    return rank(found)
 
 
-def _ratio(pairs: Iterable[tuple[Array, Array]]) -> float:
-    signal = noise = 0.0
-    for actual, reference in pairs:
-        right = np.asarray(reference, np.float64)
-        signal += float(np.square(right).sum())
-        noise += float(np.square(np.asarray(actual, np.float64) - right).sum())
-    if not math.isfinite(noise):
-        return -MOST_DB
-    if noise == 0:
-        return MOST_DB
-    if signal == 0:
-        return -MOST_DB
-    return min(MOST_DB, 10 * math.log10(signal / noise))
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgekit.calibration.contract import Recipe, Trial
+from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.errors import CalibrationError
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 class Memory:
@@ -26,6 +27,7 @@ class Memory:
         self._path = path
         self._key = key
         self._known: list[tuple[tuple[str, ...], Trial]] = []
+        self._costs: list[tuple[Recipe, tuple[Sensitivity, ...], str]] = []
 
     def __len__(self) -> int:
         return len(self._known)
@@ -39,8 +41,24 @@ class Memory:
         )
 
     def add(self, trial: Trial, artifacts: Sequence[str]) -> None:
-        """Keep a trial."""
-        self._known.append((_sorted(artifacts), trial))
+        """Keep a trial, in place of what was known of its recipe on these artifacts."""
+        names = _sorted(artifacts)
+        others = [
+            item for item in self._known if (item[0], item[1].recipe) != (names, trial.recipe)
+        ]
+        self._known = [*others, (names, trial)]
+        self._save()
+
+    def find_costs(self, recipe: Recipe) -> tuple[tuple[Sensitivity, ...], str] | None:
+        """Return what the recipe's layers cost and what that was measured on, or None.
+
+        Their order is part of the search: times measured again would give another one.
+        """
+        return next(((costs, on) for known, costs, on in self._costs if known == recipe), None)
+
+    def add_costs(self, recipe: Recipe, costs: Sequence[Sensitivity], on: str) -> None:
+        """Keep what the recipe's layers cost, in order, and what that was measured on."""
+        self._costs.append((recipe, tuple(costs), on))
         self._save()
 
     def forget(self) -> None:
@@ -65,6 +83,14 @@ class Memory:
                 (_sorted(item["artifacts"]), Trial.from_json(item["trial"]))
                 for item in data["trials"]
             ]
+            costs = [
+                (
+                    Recipe.from_json(item["recipe"]),
+                    tuple(Sensitivity.from_json(cost) for cost in item["costs"]),
+                    str(item["on"]),
+                )
+                for item in data["layers"]
+            ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CalibrationError(
                 f"{path} is not the state of a search: {error!r}; delete it to start afresh"
@@ -74,7 +100,7 @@ class Memory:
                 f"{path} is the state of another search: the model, the samples or the options "
                 "differ; delete it, or leave --resume out, to start afresh"
             )
-        memory._known = known
+        memory._known, memory._costs = known, costs
         return memory
 
     def _save(self) -> None:
@@ -85,6 +111,10 @@ class Memory:
             "key": self._key,
             "trials": [
                 {"artifacts": list(names), "trial": trial.to_json()} for names, trial in self._known
+            ],
+            "layers": [
+                {"recipe": recipe.to_json(), "costs": [cost.to_json() for cost in costs], "on": on}
+                for recipe, costs, on in self._costs
             ],
         }
         temporary = self._path.with_name(f".{self._path.name}.tmp")

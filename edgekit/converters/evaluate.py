@@ -1,8 +1,9 @@
-"""Run an ONNX graph once, as it is, on ONNX Runtime: the reference for passes and gates."""
+"""Run an ONNX graph, as it is, on ONNX Runtime: the reference for passes and gates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def evaluate(
     return run_model(graph_to_bytes(lean), {**feeds, **large}, optimize=optimize)
 
 
+def open_graph(graph: Graph) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return a function that runs the graph, which ONNX Runtime may rewrite within rounding.
+
+    For a graph that is run several times; ``evaluate`` runs it once, exactly as it is.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the model; the function, where it fails on it.
+    """
+    return _open(graph_to_bytes(graph), optimize=True)
+
+
 def run_model(
     model: bytes | Path, feeds: Mapping[str, Array], *, optimize: bool = False
 ) -> dict[str, Array]:
@@ -54,6 +66,12 @@ def run_model(
     Raises:
         EngineError: ONNX Runtime refuses the model or fails on it.
     """
+    return _open(model, optimize=optimize)(feeds)
+
+
+def _open(
+    model: bytes | Path, *, optimize: bool
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 2
@@ -61,14 +79,25 @@ def run_model(
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model
-    try:
+    with _told():
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        names = [item.name for item in session.get_outputs()]
-        values = session.run(names, dict(feeds))
+    names = [item.name for item in session.get_outputs()]
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        with _told():
+            values = session.run(names, dict(feeds))
+        return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+    return run
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     # ONNX Runtime's own errors share no base class below RuntimeError and Exception.
     except Exception as error:
         raise EngineError(f"ONNX Runtime {ort.__version__}: {error}") from error
-    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def _can_feed(value: Array) -> bool:

@@ -20,6 +20,7 @@ from edgekit.pipeline.build import (
     emit,
     is_quantized,
     load_source,
+    named_steps,
     pick_targets,
 )
 from edgekit.pipeline.bundling import read_labels, with_facts, write_model_bundle
@@ -117,7 +118,7 @@ def convert(
     tell(f"load {model.name}")
     source = load_source(model, shapes=shapes or {})
     wanted = give_ranges(wanted, source)
-    steps = _named(preprocess or {}, source.input_names)
+    steps = named_steps(preprocess or {}, source.input_names)
     check_input_names(steps, source)
     promised = _with_data(terms or Terms(), calibration, ranges)
     is_given = has_integers(source)
@@ -205,16 +206,6 @@ def _in_order(built: Sequence[Built], targets: Sequence[Target]) -> list[Built]:
     """Return the artifacts in the order in which their targets were given."""
     by_name = {item.artifact.name: item for item in built}
     return [by_name[artifact_name(target)] for target in targets]
-
-
-def _named(preprocess: Mapping[str, Preprocess], inputs: Sequence[str]) -> dict[str, Preprocess]:
-    """Return the preprocessing by input name; ``""`` means the only input."""
-    if "" in preprocess and len(inputs) != 1:
-        raise UsageError(
-            f"the preprocessing names no input, but the model has {', '.join(inputs)}; "
-            "give it as NAME:STEPS"
-        )
-    return {name or inputs[0]: steps for name, steps in preprocess.items()}
 
 
 def _check_options(

@@ -77,6 +77,22 @@ def is_quantized(target: Target) -> bool:
     return artifact_name(target) in SCHEMES
 
 
+def named_steps(
+    preprocess: Mapping[str, Preprocess], inputs: Sequence[str]
+) -> dict[str, Preprocess]:
+    """Return the preprocessing by input name; ``""`` means the only input.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if "" in preprocess and len(inputs) != 1:
+        raise UsageError(
+            f"the preprocessing names no input, but the model has {', '.join(inputs)}; "
+            "give it as NAME:STEPS"
+        )
+    return {name or inputs[0]: steps for name, steps in preprocess.items()}
+
+
 def check_input_names(names: Mapping[str, Preprocess], graph: Graph) -> None:
     """Raise ``UsageError`` where preprocessing is given for an input that is not there."""
     for name in names:

@@ -10,31 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from edgekit._version import __version__
-from edgekit.calibration.contract import Outcome, Recipe, Scale
+from edgekit.calibration.budget import Budget
+from edgekit.calibration.contract import Outcome, Scale
 from edgekit.calibration.lint import lint
 from edgekit.calibration.search import Ladder, search
-from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.calibration.trials import Memory
-from edgekit.converters.onnx_model import write_graph
-from edgekit.converters.quantize import Scheme, pick_scheme
 from edgekit.converters.quantize.operators import Role, role_of
 from edgekit.errors import ContractError
 from edgekit.pipeline.build import Built, artifact_name
-from edgekit.pipeline.layers import integer_units, is_integer
+from edgekit.pipeline.layers import is_integer
+from edgekit.pipeline.order import Found, LayerOrder, judged_scheme
+from edgekit.pipeline.prepared import is_weights_only, measure_float
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.quantize import GIVEN, Calibrated, Maker
-from edgekit.pipeline.sensitivity import SAMPLES, sensitivity
 from edgekit.pipeline.terms import Terms
-from edgekit.pipeline.workbench import SIMULATED_ON, Workbench, Workshop
-from edgekit.pipeline.yardstick import Yardstick, make_yardstick
+from edgekit.pipeline.workbench import Workbench, Workshop
+from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
 from edgekit.ranges import Ranges
 from edgekit.runtimes.evaluate import Measured
-from edgekit.runtimes.select import load
 from edgekit.runtimes.validation import Validation
 from edgekit.target import Target
 
+_AFTERWARDS_S = 10.0  # for what layers cost, where the search did not ask
 _RULES_OF_ENDS = ("mixed-concat", "dfl", "exponential", "score-end")
 
 
@@ -47,7 +46,7 @@ class Kept:
         outcome: How the search went.
         yardstick: What it measured by.
         ranges: Of the source's tensors, by the method that the integers were made with.
-        costs: Per layer; empty where they were not needed.
+        layers: What each costs alone; empty where that was not needed.
         measured: By artifact name, what it measured, with what intervals are drawn from.
     """
 
@@ -55,7 +54,7 @@ class Kept:
     outcome: Outcome
     yardstick: Yardstick
     ranges: Ranges
-    costs: tuple[Sensitivity, ...]
+    layers: Found
     measured: Mapping[str, Measured]
 
 
@@ -107,28 +106,36 @@ def keep_promise(
         UsageError: The samples or the metric do not fit the model.
         CalibrationError: The state that is to be resumed is of another search.
     """
-    progress("measure the float model")
     float_path = stage / "float.onnx"
-    write_graph(known.graph, float_path)
-    with load(float_path, device="onnxruntime") as session:
-        yardstick = make_yardstick(
-            known.graph, terms, session, samples=samples, preprocess=preprocess, labels=labels
-        )
-    measured = yardstick.float_model
-    progress(
-        f"float model: {yardstick.name} {measured.value:.4f} on {yardstick.samples.description}"
+    yardstick = measure_float(
+        known,
+        terms,
+        float_path,
+        samples=samples,
+        preprocess=preprocess,
+        labels=labels,
+        progress=progress,
     )
-
+    measured = yardstick.float_model
     maker = Maker(known, progress=progress)
     workshop = Workshop(maker, stage, fused=fused)
     memory = _memory(state, _key(known, targets, terms, yardstick), resume=terms.resume)
     scale = Scale(terms.promise, measured.value, measured.higher_is_better)
     bench = Workbench(workshop, targets, yardstick, scale, preprocess=preprocess)
-    first = targets[0]
-    scheme = pick_scheme(
-        SIMULATED_ON if first.precision == "int8" else first.format, first.precision
+    scheme = judged_scheme(targets)
+    order = LayerOrder(
+        workshop,
+        targets,
+        scheme,
+        yardstick,
+        float_model=float_path,
+        stage=stage,
+        preprocess=preprocess,
+        fused=fused,
+        limit_s=terms.time_s,
+        memory=memory,
+        progress=progress,
     )
-    costs = _Costs(maker, known, scheme, progress=progress)
     weights_only = is_weights_only(targets)
     start = maker.first(weights_only=weights_only, keep_float=terms.keep_float)
     outcome = search(
@@ -138,12 +145,12 @@ def keep_promise(
             # Ranges are of activations.
             () if weights_only or terms.method is not None else maker.methods,
             tuple(name for name in maker.fixes if name not in start.fixes),
-            costs.order,
+            order,
             float_ends(maker(maker.graph(start), start, scheme), maker.ranges(start)),
         ),
         scale,
         artifacts=[artifact_name(target) for target in targets],
-        limit_s=terms.time_s,
+        budget=Budget(terms.time_s),
         memory=memory,
         tell=progress,
     )
@@ -151,21 +158,16 @@ def keep_promise(
         outcome = bench.finish(outcome)
     if not outcome.is_kept:
         raise refusal(outcome, yardstick)
-    memory.forget()
     recipe = next(iter(outcome.recipes.values()))
-    if terms.advise and not costs.found:
-        costs.order(replace(recipe, keep_float=terms.keep_float))
+    if terms.advise and not order.found.costs:
+        order(replace(recipe, keep_float=terms.keep_float), limit_s=_AFTERWARDS_S)
+    memory.forget()
     ready = {name: bench.ready[name] for name in map(artifact_name, targets)}
     built = tuple(item.built for item in ready.values())
     # Of the source's own tensors, so that they serve another conversion of the same model.
     ranges = maker.ranges(replace(recipe, fixes=()))
     figures = {name: item.measured for name, item in ready.items()}
-    return Kept(built, outcome, yardstick, ranges, tuple(costs.found), figures)
-
-
-def is_weights_only(targets: Sequence[Target]) -> bool:
-    """Whether activations stay float on every target."""
-    return all(pick_scheme(item.format, item.precision).is_weight_only for item in targets)
+    return Kept(built, outcome, yardstick, ranges, order.found, figures)
 
 
 def float_ends(quantized: QuantizedGraph, ranges: Ranges) -> tuple[str, ...]:
@@ -214,29 +216,6 @@ def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:
         + f"\n{advice}",
         frontier=tuple(rows),
     )
-
-
-class _Costs:
-    """The layers' order, computed when it is asked for."""
-
-    def __init__(
-        self, maker: Maker, known: Calibrated, scheme: Scheme, *, progress: Progress
-    ) -> None:
-        self._maker = maker
-        self._scheme = scheme
-        self._known = known
-        self._tell = progress
-        self.found: Sequence[Sensitivity] = ()
-
-    def order(self, recipe: Recipe) -> list[tuple[str, ...]]:
-        made = self._maker(self._maker.graph(recipe), recipe, self._scheme)
-        samples = list(self._known.samples[:SAMPLES])
-        if not samples:
-            # Ranges without data: the largest layers last, which keeps most in integers.
-            units = sorted(integer_units(made), key=lambda unit: unit.work)
-            return [unit.nodes for unit in units]
-        self.found = sensitivity(made, samples, progress=self._tell)
-        return [cost.layer.nodes for cost in self.found]
 
 
 def _memory(state: Path | None, key: str, *, resume: bool) -> Memory:

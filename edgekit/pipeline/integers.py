@@ -13,23 +13,21 @@ from edgekit.bundle import Contract, ContractFigure, ContractStep, Status
 from edgekit.bundle.contract import MEASURED, SIMULATED
 from edgekit.calibration.contract import Figure, Scale
 from edgekit.calibration.lint import Hazard, lint
-from edgekit.converters.quantize.prepare import prepare_for_integers
-from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.advice import Advice, advise
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import RANGES_FILE
 from edgekit.pipeline.check import Check
-from edgekit.pipeline.contract import Kept, is_weights_only, keep_promise, quantize_once
+from edgekit.pipeline.contract import Kept, keep_promise, quantize_once
+from edgekit.pipeline.prepared import is_weights_only, prepare
 from edgekit.pipeline.progress import Progress
-from edgekit.pipeline.quantize import Calibrated, calibrated, treated
+from edgekit.pipeline.quantize import Calibrated
 from edgekit.pipeline.samples import Sample
 from edgekit.pipeline.terms import Terms
 from edgekit.pipeline.typed import typed_notes
-from edgekit.pipeline.yardstick import Yardstick, open_yard
+from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
 from edgekit.ranges import Ranges
-from edgekit.registry import unknown_name
 from edgekit.runtimes.evaluate import Measured, drop
 from edgekit.runtimes.session import Session
 from edgekit.target import Target
@@ -107,33 +105,23 @@ def build_integers(
         CalibrationError: The data or the ranges cannot be used.
         UsageError: Something that is needed is not given.
     """
-    notes: tuple[str, ...] = ()
-    if terms.ranges is None:
-        graph, notes = treated(graph)
-    graph = prepare_for_integers(graph)
-    nodes = tuple(node.name for node in graph.nodes)
-    for name in terms.keep_float:
-        if name not in nodes:
-            raise UsageError(unknown_name(name, nodes, kind="node"))
     weights_only = is_weights_only(targets)
     is_promised = verify and not (weights_only and terms.asks_nothing)
-    if verify and not is_promised:
-        notes += (UNPROMISED,)
-    # Before the pass, which takes long: what is wrong with them is wrong already.
-    yard = open_yard(graph, terms, preprocess=preprocess, labels=labels) if is_promised else None
-    known = calibrated(
+    ready = prepare(
         model,
         source,
         graph,
-        terms,
+        targets=targets,
+        terms=terms,
         preprocess=preprocess,
-        classes=len(labels) or None,
-        weights_only=weights_only,
+        labels=labels,
+        is_measured=is_promised,
         resume=output.with_name(f"{output.name}.calibration") if terms.resume else None,
         progress=progress,
     )
-    notes += tuple(f"calibration: {finding.text}" for finding in known.findings)
-    notes += tuple(f"calibration skipped {name}" for name in known.skipped)
+    known, yard, notes = ready.known, ready.yard, ready.notes
+    if verify and not is_promised:
+        notes += (UNPROMISED,)
     if yard is None:
         built = quantize_once(known, targets, terms, stage, fused=fused, progress=progress)
         return Integers(built, known.ranges, None, (), {}, notes)
@@ -230,7 +218,8 @@ def _record(kept: Kept, advice: Advice, hazards: Sequence[Hazard]) -> Contract:
             name: recipe.keep_float for name, recipe in outcome.recipes.items() if recipe.keep_float
         },
         steps=steps,
-        sensitivity=tuple(cost.to_json() for cost in kept.costs),
+        sensitivity=tuple(cost.to_json() for cost in kept.layers.costs),
+        sensitivity_on=kept.layers.on,
         advice=advice.lines,
         ranges=RANGES_FILE,
         points=advice.points,

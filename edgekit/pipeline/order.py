@@ -1,0 +1,126 @@
+"""In which order layers go back to float: what each costs alone, for the time that it saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.calibration.contract import Recipe
+from edgekit.calibration.sensitivity import Sensitivity
+from edgekit.calibration.trials import Memory
+from edgekit.converters.quantize import Scheme, pick_scheme
+from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.sensitivity import LIMIT_S, layers_alone
+from edgekit.pipeline.workbench import SIMULATED_ON, Workshop
+from edgekit.pipeline.yardstick import Yardstick
+from edgekit.preprocess import Preprocess
+from edgekit.runtimes.select import load
+from edgekit.target import Target
+
+_PART_OF_TIME = 0.2  # of a search's budget
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found of the layers.
+
+    Args:
+        costs: The most worthwhile to keep in float first.
+        on: What it was measured on, in words.
+        baseline: The float model's metric on the samples that were looked at; NaN undefined.
+    """
+
+    costs: tuple[Sensitivity, ...] = ()
+    on: str = ""
+    baseline: float = float("nan")
+
+
+class LayerOrder:
+    """The layers' order, measured when it is asked for, and kept for a search that resumes.
+
+    Args:
+        workshop: Builds artifacts by recipe.
+        targets: Quantized ones; those that run here are timed.
+        scheme: Of which the layers' noise is measured.
+        yardstick: Samples and metric.
+        float_model: The float model as an ONNX file.
+        stage: Where float artifacts are put together.
+        preprocess: By input name.
+        fused: Preprocessing inside the artifacts.
+        limit_s: Of the whole search; None is no limit.
+        memory: Of the search.
+        progress: Told what is being measured.
+
+    Attributes:
+        found: The last answer; empty before.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        targets: Sequence[Target],
+        scheme: Scheme,
+        yardstick: Yardstick,
+        *,
+        float_model: Path,
+        stage: Path,
+        preprocess: Mapping[str, Preprocess],
+        fused: Mapping[str, Preprocess],
+        limit_s: float | None = None,
+        memory: Memory | None = None,
+        progress: Progress,
+    ) -> None:
+        self._workshop = workshop
+        self._targets = targets
+        self._scheme = scheme
+        self._yardstick = yardstick
+        self._float_model = float_model
+        self._stage = stage
+        self._preprocess = preprocess
+        self._fused = fused
+        self._limit_s = LIMIT_S if limit_s is None else min(LIMIT_S, _PART_OF_TIME * limit_s)
+        self._memory = Memory() if memory is None else memory
+        self._tell = progress
+        self.found = Found()
+
+    def __call__(self, recipe: Recipe, *, limit_s: float = LIMIT_S) -> list[tuple[str, ...]]:
+        """Return groups of nodes, the most worthwhile to keep in float first.
+
+        Args:
+            recipe: With the layers in integers that are to be ordered.
+            limit_s: For the metric of layers alone, at most.
+        """
+        kept = self._memory.find_costs(recipe)
+        self.found = self._measure(recipe, limit_s) if kept is None else Found(*kept)
+        if kept is None:
+            self._memory.add_costs(recipe, self.found.costs, self.found.on)
+        return [cost.layer.nodes for cost in self.found.costs]
+
+    def _measure(self, recipe: Recipe, limit_s: float) -> Found:
+        maker = self._workshop.maker
+        quantized = maker(maker.graph(recipe), recipe, self._scheme)
+        began = time.monotonic()
+        with load(self._float_model, device="onnxruntime") as session:
+            alone = layers_alone(
+                quantized,
+                self._yardstick,
+                session,
+                limit_s=min(self._limit_s, limit_s),
+                progress=self._tell,
+            )
+        samples = self._yardstick.samples
+        part = "" if alone.samples == len(samples) else f" ({alone.samples} of them)"
+        words = [
+            f"{self._yardstick.name} on {samples.description}{part}",
+        ]
+        self._tell(f"ordered {len(alone.costs)} layers in {time.monotonic() - began:.0f} s")
+        return Found(alone.costs, "; ".join(words), alone.baseline)
+
+
+def judged_scheme(targets: Sequence[Target]) -> Scheme:
+    """Return the scheme by which layers are judged, one for all targets: the first target's."""
+    first = targets[0]
+    is_simulated = first.precision == "int8"
+    return pick_scheme(SIMULATED_ON if is_simulated else first.format, first.precision)
