@@ -11,70 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgekit.errors import UsageError
-
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Promise:
-    """How much of a metric may be lost against the float model.
-
-    Args:
-        limit: Largest loss, >= 0.
-        is_relative: Whether it is a share of the float model's value; else it is in the
-            metric's own unit.
-    """
-
-    limit: float
-    is_relative: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.limit <= (1 if self.is_relative else math.inf):
-            raise UsageError(
-                f"a drop of {self} cannot be promised; give a share such as 1%, or an absolute "
-                "drop such as 0.01, not below 0"
-            )
-
-    @classmethod
-    def parse(cls, text: str) -> Promise:
-        """Read ``"1%"`` (of the float model's value) or ``"0.01"`` (in the metric's unit).
-
-        Raises:
-            UsageError: It is neither.
-        """
-        is_relative = text.strip().endswith("%")
-        try:
-            number = float(text.strip().removesuffix("%"))
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise UsageError(
-                f"{text!r} is no drop; give a share such as 1%, or an absolute drop such as 0.01"
-            )
-        return cls(number / 100 if is_relative else number, is_relative)
-
-    def lost(self, baseline: float, value: float, *, higher_is_better: bool = True) -> float:
-        """Return what was lost, in the promise's unit; below 0 is a gain, NaN loses all."""
-        loss = baseline - value if higher_is_better else value - baseline
-        if math.isnan(loss):
-            return math.inf
-        if not self.is_relative:
-            return loss
-        if baseline == 0:
-            return math.copysign(math.inf, loss) if loss else 0.0
-        return loss / abs(baseline)
-
-    def allows(self, lost: float) -> bool:
-        """Whether that loss keeps the promise."""
-        return lost <= self.limit + _ROUNDING
-
-    def in_words(self, lost: float) -> str:
-        """Return a loss as the promise is written: ``"0.28%"`` or ``"0.0028"``."""
-        return f"{lost:.2%}" if self.is_relative else f"{lost:.4f}"
-
-    def __str__(self) -> str:
-        return f"{self.limit * 100:g}%" if self.is_relative else f"{self.limit:g}"
+from edgekit.calibration.promise import Promise
 
 
 @dataclass(frozen=True)
@@ -170,6 +107,7 @@ class Trial:
         int8_share: Share of the model's multiplications that are integers, 0 to 1.
         seconds: It took, all artifacts together.
         note: What could not be done as asked, or ``""``.
+        left_out: Artifacts that were not measured: the others had decided it, or time was up.
     """
 
     recipe: Recipe
@@ -177,16 +115,39 @@ class Trial:
     int8_share: float = 1.0
     seconds: float = 0.0
     note: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every artifact was measured."""
+        return not self.left_out
 
     @property
     def latency_ms(self) -> float | None:
-        """Mean over the artifacts that ran on their own runtime; None where none did."""
+        """Mean over the artifacts that ran on their own runtime.
+
+        None where none did, and where some were left out: it would compare unlike things.
+        """
+        if not self.is_whole:
+            return None
         times = [
             figure.latency_ms
             for figure in self.figures.values()
             if figure.latency_ms is not None and not figure.is_simulated
         ]
         return sum(times) / len(times) if times else None
+
+    def joined(self, more: Trial) -> Trial:
+        """Return the trial with what was measured of the artifacts that it had left out."""
+        notes = dict.fromkeys(note for note in (self.note, more.note) if note)
+        return Trial(
+            self.recipe,
+            {**self.figures, **more.figures},
+            min(self.int8_share, more.int8_share),
+            self.seconds + more.seconds,
+            "; ".join(notes),
+            tuple(name for name in self.left_out if name not in more.figures),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -196,6 +157,7 @@ class Trial:
             "int8_share": self.int8_share,
             "seconds": self.seconds,
             "note": self.note,
+            "left_out": list(self.left_out),
         }
 
     @classmethod
@@ -207,6 +169,7 @@ class Trial:
             int8_share=float(data["int8_share"]),
             seconds=float(data["seconds"]),
             note=str(data["note"]),
+            left_out=tuple(str(name) for name in data["left_out"]),
         )
 
 
@@ -231,15 +194,18 @@ class Scale:
         )
 
     def worst(self, trial: Trial) -> float:
-        """Return the largest loss of a trial's artifacts."""
+        """Return the largest loss of a trial's artifacts.
+
+        Where some were left out it has lost that much or more.
+        """
         return max(self.lost(figure) for figure in trial.figures.values())
 
     def is_kept(self, trial: Trial) -> bool:
         """Whether every artifact keeps the promise, with something left in integers."""
-        return trial.int8_share > 0 and self.promise.allows(self.worst(trial))
+        return trial.is_whole and trial.int8_share > 0 and not self.failing(trial)
 
     def failing(self, trial: Trial) -> tuple[str, ...]:
-        """Return the artifacts that break the promise."""
+        """Return the artifacts that break the promise, of those that were measured."""
         return tuple(
             name
             for name, figure in trial.figures.items()
@@ -275,13 +241,18 @@ class Outcome:
 
 
 def frontier(trials: Sequence[Trial], scale: Scale) -> tuple[Trial, ...]:
-    """Return the trials that no other beats in accuracy and in what is left in integers.
+    """Return the trials that no other is known to beat in accuracy and in integers left.
 
-    The most accurate is the last one.
+    The most accurate is the last one. Of a trial that left artifacts out only the least that it
+    lost is known: it beats no other, and is there only where it lost less than those before it.
     """
     ranked = sorted(trials, key=lambda trial: (-trial.int8_share, scale.worst(trial)))
     kept: list[Trial] = []
     for trial in ranked:
-        if not kept or scale.worst(trial) < scale.worst(kept[-1]):
+        before = [other for other in kept if other.is_whole or not trial.is_whole]
+        if not before or scale.worst(trial) < min(map(scale.worst, before)):
             kept.append(trial)
     return tuple(kept)
+
+
+__all__ = ["Figure", "Outcome", "Promise", "Recipe", "Scale", "Trial", "frontier"]
