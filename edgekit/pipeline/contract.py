@@ -200,9 +200,8 @@ def refusal(outcome: Outcome, yardstick: Yardstick) -> ContractError:
     for trial in outcome.frontier:
         lost, latency = scale.worst(trial), trial.latency_ms
         shown = "" if latency is None else f"{latency:.3f}"
-        lines.append(
-            f"  {promise.in_words(lost):>9}  {trial.int8_share:>5.0%}  {shown:>8}  {trial.recipe}"
-        )
+        words = promise.in_words(lost) if trial.is_whole else f">={promise.in_words(lost)}"
+        lines.append(f"  {words:>9}  {trial.int8_share:>5.0%}  {shown:>8}  {trial.recipe}")
         rows.append({"lost": lost, "latency_ms": latency, **trial.to_json()})
     advice = (
         "allow more with --max-drop, or give the search longer with --time and --resume"
