@@ -38,7 +38,11 @@ def poisoned(text: str, folder: Path) -> Bundle:
     """Return a bundle that has the text in every field that is free text."""
     tensor, result = replace(INPUT, name=f"in {text}"), replace(OUTPUT, name=f"out {text}")
     manifest = make_manifest()
-    sensitivity = {"layer": text, "operator": text, "output_sqnr_db": 20.0, "nodes": [text]}
+    sensitivity = {
+        "layer": text, "operator": text, "output_sqnr_db": 20.0, "nodes": [text], "lost": 0.1,
+        "saved_us": {text: 1.0},
+    }  # fmt: skip
+    hazard = dict.fromkeys(("rule", "severity", "reason", "fix"), text) | {"nodes": [text]}
     artifacts = tuple(
         replace(
             item,
@@ -63,6 +67,8 @@ def poisoned(text: str, folder: Path) -> Bundle:
         float_nodes={text: (text,)},
         steps=tuple(replace(step, recipe=text, lost={text: 0.1}) for step in CONTRACT.steps),
         sensitivity=(sensitivity,),
+        sensitivity_on=text,
+        hazards=(hazard,),
         advice=(text,),
     )
     (golden,) = manifest.goldens

@@ -36,7 +36,9 @@ def render(view: View) -> str:
         bytes=words.size, number=words.number, percent=words.share, shape=words.shape
     )
     # The style sheet is ours, and stands in the page as it is: its hash lets it through.
-    environment.globals.update(style=style, policy=content_policy(style), counted=words.counted)
+    environment.globals.update(
+        style=style, policy=content_policy(style), counted=words.counted, listed=words.listed
+    )
     return environment.get_template("page.html").render(
         view=view, manifest=view.manifest, version=__version__, most_labels=_MOST_LABELS
     )

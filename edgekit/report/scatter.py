@@ -13,6 +13,9 @@ _HEIGHT = 320
 _LEFT, _RIGHT = 0.15, 0.95  # shares of the width
 _TOP, _BOTTOM = 40, 262  # pixels
 _NEAR_X, _NEAR_Y = 0.05, 18  # closer than this, two numbers would overlap
+# Half of a marker and of its number, and the name of a level on the narrowest phone.
+_MARKER_X, _NAME_X = 0.05, 0.3
+_ENDS = tuple(_RIGHT - 0.02 * step for step in range(26))  # of such a name
 
 # Around the origin of its own place, which is given in per cent.
 _DISC = "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z"
@@ -96,7 +99,7 @@ def scatter(ident: str, shown: Scatter, *, title: str) -> Svg:
             shown.x_title,
             {"x": percent(_RIGHT), "y": _HEIGHT - 12, "class": "title", "text-anchor": "end"},
         ),
-        *(part for level in shown.levels for part in _level(level, y)),
+        *_levels(shown, x, y),
         *_steps([(_across(x, point.x), _down(y, point.y)) for point in front]),
         *(_marker(point, x, y) for point in shown.points),
         *_numbers(shown.points, x, y),
@@ -128,15 +131,48 @@ def _grid(x: Axis, y: Axis) -> list[Svg]:
     return parts
 
 
-def _level(level: Level, y: Axis) -> tuple[Svg, Svg]:
-    height = _down(y, level.y)
-    return (
-        _line(f"level {level.kind}".strip(), percent(_LEFT), height, percent(_RIGHT), height),
-        label(
-            shortened(level.name),
-            {"x": percent(_RIGHT), "y": height - 5, "class": "tick", "text-anchor": "end"},
-        ),
-    )
+def _levels(shown: Scatter, x: Axis, y: Axis) -> list[Svg]:
+    """Return the lines, each with its name where nothing else stands, rather right than left."""
+    taken = [
+        _Box(across - _MARKER_X, across + _MARKER_X, down - 24, down + 7)
+        for across, down in ((_across(x, item.x), _down(y, item.y)) for item in shown.points)
+    ]
+    parts: list[Svg] = []
+    for level in shown.levels:
+        height = _down(y, level.y)
+        kind = f"level {level.kind}".strip()
+        parts.append(_line(kind, percent(_LEFT), height, percent(_RIGHT), height))
+        bands = (height - 17, height - 2), (height + 2, height + 17)
+        places = [_Box(end - _NAME_X, end, *band) for end in _ENDS for band in bands]
+        free = (place for place in places if not any(map(place.overlaps, taken)))
+        place = next(free, places[0])
+        taken.append(place)
+        at: Attributes = {
+            "x": percent(place.right),
+            "y": place.bottom - 3,
+            "class": "tick",
+            "text-anchor": "end",
+        }
+        parts.append(label(shortened(level.name), at))
+    return parts
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Where something stands: shares of the width, and pixels."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def overlaps(self, other: _Box) -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
 
 
 def _steps(corners: Sequence[tuple[float, float]]) -> list[Svg]:

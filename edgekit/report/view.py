@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgekit.artifact import Artifact
 from edgekit.bundle import Bundle, Contract, Manifest
@@ -13,6 +11,7 @@ from edgekit.report.axis import is_drawable
 from edgekit.report.bars import bar
 from edgekit.report.hazards import HazardRow, hazard_rows
 from edgekit.report.histogram import histogram
+from edgekit.report.layers import LayerTable, layer_table
 from edgekit.report.promise import (
     FloatRow,
     Step,
@@ -27,7 +26,6 @@ from edgekit.report.scatter import scatter
 from edgekit.report.svg import Svg, shortened
 from edgekit.report.tensors import Tensor, read_ranges, worst_tensors
 
-MOST_LAYERS = 20
 MOST_TENSORS = 12
 MOST_ROWS = 400
 
@@ -59,18 +57,6 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
-class LayerRow:
-    """What quantizing one layer alone costs."""
-
-    layer: str
-    operator: str
-    noise: str
-    sqnr: str
-    work: str
-    bar: Svg
-
-
-@dataclass(frozen=True)
 class TensorCard:
     """A histogram with its figures."""
 
@@ -97,11 +83,11 @@ class View:
     frontier: Svg | None
     artifacts: tuple[ArtifactRow, ...]
     parity: tuple[ParityRow, ...]
-    layers: tuple[LayerRow, ...]
+    layers: LayerTable
     tensors: tuple[TensorCard, ...]
     without_tensors: str
     steps: tuple[Step, ...]
-    float_nodes: tuple[tuple[str, tuple[str, ...]], ...]
+    float_nodes: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
     preprocess: tuple[tuple[str, tuple[str, ...]], ...]
     calibrated_on: str
 
@@ -132,53 +118,23 @@ def view_of(bundle: Bundle) -> View:
         else scatter("frontier", shown, title="Accuracy against latency"),
         artifacts=_artifacts(manifest),
         parity=_parity(manifest),
-        layers=() if contract is None else layer_rows(contract.sensitivity),
+        layers=layer_table(contract),
         tensors=tuple(_card(number, tensor) for number, tensor in enumerate(worst)),
         without_tensors=without or "The ranges carry no histograms.",
         steps=() if contract is None else search_steps(contract),
-        float_nodes=() if contract is None else tuple((contract.float_nodes or {}).items()),
+        float_nodes=() if contract is None else _float_nodes(contract),
         preprocess=tuple((name, words.steps(item)) for name, item in manifest.preprocess.items()),
         calibrated_on="" if ranges is None else words.counted(ranges.samples, "sample"),
     )
 
 
-def layer_rows(sensitivity: tuple[Mapping[str, Any], ...]) -> tuple[LayerRow, ...]:
-    """Return the layers that cost most, with bars in proportion to the error they make.
-
-    The error is the root mean square at the model's outputs as a share of the signal's:
-    10 ** (-SQNR / 20). Entries that are not understood are left out.
-    """
-    known: list[tuple[float, float, Mapping[str, Any]]] = []
-    for item in sensitivity:
-        ratio_db = _number(item.get("output_sqnr_db"))
-        if ratio_db is not None and abs(ratio_db) <= 600:
-            known.append((10 ** (-ratio_db / 20), ratio_db, item))
-    known.sort(key=lambda entry: -entry[0])
-    largest = known[0][0] if known else 0.0
-    rows = []
-    for noise, ratio_db, item in known[:MOST_LAYERS]:
-        layer, work = str(item.get("layer", "?")), _number(item.get("work_share"))
-        rows.append(
-            LayerRow(
-                layer=layer,
-                operator=str(item.get("operator", "")),
-                noise=words.share(noise),
-                sqnr=f"{ratio_db:.1f}",
-                work="" if work is None else words.share(work),
-                bar=bar(noise, largest, title=f"{layer}: {words.share(noise)}"),
-            )
-        )
-    return tuple(rows)
-
-
-def _number(value: object) -> float | None:
-    """Return a JSON value as a number that can be drawn; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value) if is_drawable(float(value)) else None
-    except OverflowError:
-        return None
+def _float_nodes(contract: Contract) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Return artifacts with the nodes that are in float: mostly the same for all."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, nodes in (contract.float_nodes or {}).items():
+        if nodes:
+            found.setdefault(nodes, []).append(name)
+    return tuple((tuple(names), nodes) for nodes, names in found.items())
 
 
 def _summary(lines: tuple[Verdict, ...]) -> tuple[tuple[str, str, str], ...]:
