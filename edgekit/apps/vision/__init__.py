@@ -1,0 +1,1 @@
+"""What apps that look at pictures share: models that take frames, alignment, video, drawing."""
