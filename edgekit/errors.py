@@ -25,8 +25,11 @@ The tree (code, exit status of the command line)::
     │       └── EngineMismatchError    EK423      an engine is for another device or release
     ├── CalibrationError               EK500  7
     │   └── ContractError              EK510      no recipe found keeps the promised accuracy
-    └── VerificationError              EK600  8   goldens do not replay within their tolerance
-        └── LimitError                 EK610      a bundle is worse than the one before by too much
+    ├── VerificationError              EK600  8   goldens do not replay within their tolerance
+    │   └── LimitError                 EK610      a bundle is worse than the one before by too much
+    └── AppError                       EK700  9   an app cannot use what it was given
+        ├── FaceError                  EK701      no face, several, or one too small or blurred
+        └── StoreError                 EK702      enrolled faces are damaged, or another model's
 
 A message says what happened with the value, what was expected, and what to do.
 To add an error: subclass the nearest one, give it the next code of its decade,
@@ -215,3 +218,22 @@ class LimitError(VerificationError):
     """A figure of a bundle is worse than that of the bundle before, by more than is allowed."""
 
     code = "EK610"
+
+
+class AppError(EdgeKitError):
+    """An app cannot use what it was given."""
+
+    code = "EK700"
+    exit_status = 9
+
+
+class FaceError(AppError):
+    """A picture holds no face, several, or one that is too small or too blurred."""
+
+    code = "EK701"
+
+
+class StoreError(AppError):
+    """A store of enrolled faces is damaged, or was made with another model."""
+
+    code = "EK702"

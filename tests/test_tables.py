@@ -15,6 +15,7 @@ from edgekit.registry import Entry, is_installed
 ROOT = Path(__file__).resolve().parent.parent
 
 TABLES = (
+    "edgekit.apps:APPS",
     "edgekit.cli:COMMANDS",
     "edgekit.converters.frontends:FRONTENDS",
     "edgekit.converters.passes:PASSES",

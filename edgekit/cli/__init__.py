@@ -72,6 +72,7 @@ COMMANDS: dict[str, Entry] = {
         "edgekit.cli.diff:COMMAND",
         summary="say what changed between two bundles, and fail where it is too much",
     ),
+    "app": Entry("edgekit.cli.app:COMMAND", summary="run a reference app, such as face-unlock"),
     "doctor": Entry(
         "edgekit.cli.doctor:COMMAND", summary="say what this machine can run, and what to install"
     ),
