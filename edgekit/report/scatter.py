@@ -13,9 +13,9 @@ _HEIGHT = 320
 _LEFT, _RIGHT = 0.15, 0.95  # shares of the width
 _TOP, _BOTTOM = 40, 262  # pixels
 _NEAR_X, _NEAR_Y = 0.05, 18  # closer than this, two numbers would overlap
-# Half of a marker and of its number, and the name of a level on the narrowest phone.
-_MARKER_X, _NAME_X = 0.05, 0.3
-_ENDS = tuple(_RIGHT - 0.02 * step for step in range(26))  # of such a name
+# Half of a marker with its number, and a letter, as shares of the width of the narrowest phone.
+_MARKER_X, _LETTER_X = 0.05, 6.5 / 288
+_ENDS = tuple(_RIGHT - 0.01 * step for step in range(51))  # of such a name
 
 # Around the origin of its own place, which is given in per cent.
 _DISC = "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0Z"
@@ -142,8 +142,10 @@ def _levels(shown: Scatter, x: Axis, y: Axis) -> list[Svg]:
         height = _down(y, level.y)
         kind = f"level {level.kind}".strip()
         parts.append(_line(kind, percent(_LEFT), height, percent(_RIGHT), height))
+        name = shortened(level.name)
+        width = len(name) * _LETTER_X
         bands = (height - 17, height - 2), (height + 2, height + 17)
-        places = [_Box(end - _NAME_X, end, *band) for end in _ENDS for band in bands]
+        places = [_Box(end - width, end, *band) for end in _ENDS for band in bands]
         free = (place for place in places if not any(map(place.overlaps, taken)))
         place = next(free, places[0])
         taken.append(place)
@@ -153,7 +155,7 @@ def _levels(shown: Scatter, x: Axis, y: Axis) -> list[Svg]:
             "class": "tick",
             "text-anchor": "end",
         }
-        parts.append(label(shortened(level.name), at))
+        parts.append(label(name, at))
     return parts
 
 
