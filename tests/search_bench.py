@@ -85,7 +85,7 @@ class Bench:
             ["entropy", "mse"],
             ["bias", "rounding"],
             self.order,
-            order_s=self.order_s,
+            order_s=lambda _: self.order_s,
         )
         return search(
             self.measure,

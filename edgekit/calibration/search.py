@@ -11,7 +11,7 @@ A trial ends at the first artifact that shows that it is of no use; a promise is
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class Ladder:
         order: Asked for the layers' order once, when nothing cheaper has helped.
         ends: Nodes that cost nothing in float, such as the Sigmoids and the last Concat of a
             detector: tried together.
-        order_s: Seconds that the order takes at least, as far as is known.
+        order_s: Tells about how many seconds the order of a recipe takes at least.
     """
 
     start: Recipe
@@ -57,7 +57,7 @@ class Ladder:
     fixes: Sequence[str]
     order: Order
     ends: Sequence[str] = ()
-    order_s: float = 0.0
+    order_s: Callable[[Recipe], float] = lambda _: 0.0
 
 
 def search(
@@ -103,11 +103,11 @@ def search(
 
 def _cheap_rungs(climb: Climb, ladder: Ladder, artifacts: Sequence[str]) -> Trial:
     """Return the best trial with every layer in integers, or the first that is kept."""
-    scale = climb.scale
+    scale, order_s = climb.scale, ladder.order_s(ladder.start)
 
     def is_due() -> bool:
         """Whether what is left of the time belongs to the last rung, which helps any model."""
-        return climb.budget.is_half_spent(beside_s=ladder.order_s)
+        return climb.budget.is_half_spent(beside_s=order_s)
 
     best = climb.first(ladder.start, artifacts)
     try:
@@ -139,7 +139,7 @@ def _layers(climb: Climb, ladder: Ladder, base: Trial, artifacts: Sequence[str])
     failing = scale.failing(base)
     # One code of layers for all, unless one runtime alone is the trouble.
     judged = failing if len(failing) == 1 else tuple(artifacts)
-    climb.check_time(ladder.order_s)
+    climb.check_time(ladder.order_s(base.recipe))
     order = ladder.order(base.recipe, limit_s=_PART_FOR_ORDER * budget.left_s)
     groups = [tuple(group) for group in order]
     figures = dict(base.figures)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.bundle import ContractPoint
+from edgekit.calibration.budget import Budget
 from edgekit.errors import EdgeKitError
 from edgekit.graph import Array, Graph
 from edgekit.pipeline.build import Built, emit
@@ -64,6 +65,40 @@ class Timed:
         }
 
 
+class Worth:
+    """The metric of sessions, as far as there is time to measure it.
+
+    Args:
+        value: Measures the metric of a session.
+        known: What is known already, by artifact name.
+        budget: No measurement begins that would end later, as far as the longest one tells.
+    """
+
+    def __init__(
+        self,
+        value: Callable[[Session], float],
+        *,
+        known: Mapping[str, float],
+        budget: Budget,
+    ) -> None:
+        self.budget = budget
+        self._value = value
+        self._known = known
+        self._longest_s = 0.0
+
+    def __call__(self, session: Session) -> float:
+        """Return the session's metric; NaN where there is no time for it."""
+        known = self._known.get(session.artifact.name)
+        if known is not None:
+            return known
+        if not self.budget.fits(self._longest_s):
+            return math.nan
+        start = self.budget.clock()
+        value = self._value(session)
+        self._longest_s = max(self._longest_s, self.budget.clock() - start)
+        return value
+
+
 @dataclass(frozen=True)
 class Advice:
     """What the timing says.
@@ -83,7 +118,7 @@ def advise(
     feed: Callable[[Session], Mapping[str, Array]],
     stage: Path,
     *,
-    value: Callable[[Session], float],
+    worth: Worth,
     preprocess: Mapping[str, Preprocess],
     progress: Progress,
 ) -> Advice:
@@ -94,7 +129,8 @@ def advise(
         graph: The float model.
         feed: Gives a sample as a session takes it.
         stage: Where the float artifacts are put together.
-        value: Measures the metric of a session.
+        worth: Gives the metric of a session. A way that there is no time to measure is timed,
+            and has no point.
         preprocess: By input name.
         progress: Told what is being timed.
     """
@@ -107,7 +143,7 @@ def advise(
         progress(f"time float and {item.artifact.precision} on {runtime}")
         try:
             timed = _time(
-                item, graph, feed, stage, value=value, runtime=runtime, preprocess=preprocess
+                item, graph, feed, stage, worth=worth, runtime=runtime, preprocess=preprocess
             )
         except EdgeKitError as error:
             lines.append(f"{runtime}: not timed: {error}")
@@ -159,7 +195,7 @@ def _time(
     feed: Callable[[Session], Mapping[str, Array]],
     stage: Path,
     *,
-    value: Callable[[Session], float],
+    worth: Worth,
     runtime: str,
     preprocess: Mapping[str, Preprocess],
 ) -> list[Timed]:
@@ -181,8 +217,9 @@ def _time(
         for session, _ in sessions.values():
             stack.enter_context(session)
         calls = {name: _call(session, feed(session)) for name, (session, _) in sessions.items()}
-        times = time_in_turns(calls, rounds=_ROUNDS, warmup=_WARMUP, limit_s=_LIMIT_S)
-        values = {name: value(session) for name, (session, _) in sessions.items()}
+        limit_s = min(_LIMIT_S, max(worth.budget.left_s, 0.0))
+        times = time_in_turns(calls, rounds=_ROUNDS, warmup=_WARMUP, limit_s=limit_s)
+        values = {name: worth(session) for name, (session, _) in sessions.items()}
     return [
         Timed(runtime, name, times[name], size, values[name])
         for name, (_, size) in sessions.items()

@@ -48,6 +48,7 @@ class Kept:
         ranges: Of the source's tensors, by the method that the integers were made with.
         layers: What each costs alone; empty where that was not needed.
         measured: By artifact name, what it measured, with what intervals are drawn from.
+        budget: The time of the search, of which the advice takes what is left.
     """
 
     built: tuple[Built, ...]
@@ -56,6 +57,7 @@ class Kept:
     ranges: Ranges
     layers: Found
     measured: Mapping[str, Measured]
+    budget: Budget
 
 
 def quantize_once(
@@ -138,6 +140,7 @@ def keep_promise(
     )
     weights_only = is_weights_only(targets)
     start = maker.first(weights_only=weights_only, keep_float=terms.keep_float)
+    budget = Budget(terms.time_s)
     outcome = search(
         bench.measure,
         Ladder(
@@ -147,10 +150,11 @@ def keep_promise(
             tuple(name for name in maker.fixes if name not in start.fixes),
             order,
             float_ends(maker(maker.graph(start), start, scheme), maker.ranges(start)),
+            order_s=order.least_s,
         ),
         scale,
         artifacts=[artifact_name(target) for target in targets],
-        budget=Budget(terms.time_s),
+        budget=budget,
         memory=memory,
         tell=progress,
     )
@@ -159,15 +163,16 @@ def keep_promise(
     if not outcome.is_kept:
         raise refusal(outcome, yardstick)
     recipe = next(iter(outcome.recipes.values()))
-    if terms.advise and not order.found.costs:
-        order(replace(recipe, keep_float=terms.keep_float), limit_s=_AFTERWARDS_S)
+    integers = replace(recipe, keep_float=terms.keep_float)
+    if terms.advise and not order.found.costs and budget.fits(order.least_s(integers)):
+        order(integers, limit_s=min(_AFTERWARDS_S, budget.left_s))
     memory.forget()
     ready = {name: bench.ready[name] for name in map(artifact_name, targets)}
     built = tuple(item.built for item in ready.values())
     # Of the source's own tensors, so that they serve another conversion of the same model.
     ranges = maker.ranges(replace(recipe, fixes=()))
     figures = {name: item.measured for name, item in ready.items()}
-    return Kept(built, outcome, yardstick, ranges, order.found, figures)
+    return Kept(built, outcome, yardstick, ranges, order.found, figures, budget)
 
 
 def float_ends(quantized: QuantizedGraph, ranges: Ranges) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from edgekit.bundle.contract import MEASURED, SIMULATED
 from edgekit.calibration.contract import Figure, Scale
 from edgekit.calibration.lint import Hazard, lint
 from edgekit.graph import Array, Graph
-from edgekit.pipeline.advice import Advice, advise
+from edgekit.pipeline.advice import Advice, Worth, advise
 from edgekit.pipeline.build import Built
 from edgekit.pipeline.bundling import RANGES_FILE
 from edgekit.pipeline.check import Check
@@ -31,6 +31,9 @@ from edgekit.ranges import Ranges
 from edgekit.runtimes.evaluate import Measured, drop
 from edgekit.runtimes.session import Session
 from edgekit.target import Target
+
+FLOAT_REFERENCE = "onnx-fp32"
+"""The artifact that is the float model as it was measured before the search."""
 
 _GOLDENS = 2
 _MOST_HAZARDS = 50
@@ -163,15 +166,17 @@ def _advice(
         return kept.yardstick.reading.feed(session, sample)
 
     def value(session: Session) -> float:
-        found = kept.outcome.figures.get(session.artifact.name)
-        return kept.yardstick.measure(session).value if found is None else found.value
+        return kept.yardstick.measure(session).value
 
+    known_values = {name: figure.value for name, figure in kept.outcome.figures.items()}
+    if not any(item.artifact.fused_preprocess for item in kept.built):
+        known_values[FLOAT_REFERENCE] = kept.yardstick.float_model.value
     return advise(
         kept.built,
         known.graph,
         feed,
         stage,
-        value=value,
+        worth=Worth(value, known=known_values, budget=kept.budget),
         preprocess=preprocess,
         progress=progress,
     )

@@ -11,6 +11,7 @@ from edgekit.calibration.contract import Recipe
 from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.calibration.trials import Memory
 from edgekit.converters.quantize import Scheme, pick_scheme
+from edgekit.pipeline.layers import integer_units
 from edgekit.pipeline.progress import Progress
 from edgekit.pipeline.sensitivity import LIMIT_S, layers_alone
 from edgekit.pipeline.workbench import SIMULATED_ON, Workshop
@@ -20,6 +21,7 @@ from edgekit.runtimes.select import load
 from edgekit.target import Target
 
 _PART_OF_TIME = 0.2  # of a search's budget
+_RUNS_A_LAYER = 5.0  # of the float model: opening the rest of it, which takes longest, and runs
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,14 @@ class LayerOrder:
         if kept is None:
             self._memory.add_costs(recipe, self.found.costs, self.found.on)
         return [cost.layer.nodes for cost in self.found.costs]
+
+    def least_s(self, recipe: Recipe) -> float:
+        """Return about how many seconds it takes at least to order the recipe's layers."""
+        if self._memory.find_costs(recipe) is not None:
+            return 0.0
+        maker, float_model = self._workshop.maker, self._yardstick.float_model
+        layers = integer_units(maker(maker.graph(recipe), recipe, self._scheme))
+        return len(layers) * _RUNS_A_LAYER * float_model.seconds / max(float_model.count, 1)
 
     def _measure(self, recipe: Recipe, limit_s: float) -> Found:
         maker = self._workshop.maker
