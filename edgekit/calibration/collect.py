@@ -70,6 +70,7 @@ def collect(
     samples: SampleSource,
     *,
     names: Sequence[str],
+    joins: Mapping[str, Sequence[str]] | None = None,
     model: str = "",
     progress: Counted | None = None,
     resume: Path | None = None,
@@ -84,6 +85,8 @@ def collect(
         tap: Runs the float model and yields its activations.
         samples: The user's data, preprocessed.
         names: Tensors to count; the tap may yield others too.
+        joins: Those of them that the tap leaves out, with the others that together hold their
+            values, each as often as it is named.
         model: SHA-256 of the model, so that a state of another one is refused.
         progress: Told how many samples are done.
         resume: File that keeps the state of the pass: continued where it is there, written
@@ -96,7 +99,7 @@ def collect(
     """
     seen = _begin(resume, model=model, names=names)
     known, number, fingerprint = seen.samples, 0, ""
-    snapshots, counter = _Snapshots(samples.expected), Counter(names)
+    snapshots, counter = _Snapshots(samples.expected), Counter(names, joins)
     with _Keeper(resume, seen, every_s=save_every_s) as keeper:
         for number, (name, sample) in enumerate(samples.items(), 1):
             digest = sample_digest(sample)
@@ -121,7 +124,7 @@ def collect(
             _check_same(fingerprint, seen, resume)
         if number == 0:
             raise CalibrationError("there are no samples; give some of the data the model will see")
-    return _finished(seen)
+    return _finished(seen, counter.joins.parts)
 
 
 class _Keeper:
@@ -188,12 +191,12 @@ def _check_same(fingerprint: str, seen: Pass, resume: Path | None) -> None:
         )
 
 
-def _finished(seen: Pass) -> Collected:
+def _finished(seen: Pass, joins: Mapping[int, Sequence[int]]) -> Collected:
     return Collected(
         samples=seen.samples,
         fingerprint=seen.fingerprint,
-        statistics=seen.tallies.statistics(),
-        earlier={} if seen.earlier is None else seen.earlier.statistics(),
+        statistics=seen.tallies.statistics(joins),
+        earlier={} if seen.earlier is None else seen.earlier.statistics(joins),
         earlier_samples=seen.earlier_samples if seen.earlier_samples < seen.samples else 0,
         copies=len(seen.digests) - len(set(seen.digests)),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.calibration.joins import Joins
 from edgekit.calibration.pack import Pack
 from edgekit.calibration.tally import (
     BINS,
@@ -32,10 +33,18 @@ class Counter:
 
     Args:
         names: Of the tensors, in the order of the tallies.
+        joins: Those of them that need not be given, with the others that together hold
+            their values; their counts are left out and follow at the end.
+
+    Attributes:
+        joins: The same by row.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(
+        self, names: Sequence[str], joins: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._names = tuple(names)
+        self.joins = Joins(names, joins or {})
         self._rows = {name: row for row, name in enumerate(names)}
         self._pack = Pack()
 
@@ -75,7 +84,8 @@ class Counter:
             large.append((row, values.size, low, high, exponent))
         self._pack.flush()
         extents, places = self._small(small, tallies, origin=origin)
-        return Seen(Extents.of(large).joined(extents), self._pack.pieces, places)
+        every = self.joins.with_joined(Extents.of(large).joined(extents))
+        return Seen(every, self._pack.pieces, places)
 
     def _small(
         self, tensors: Sequence[tuple[int, Values]], tallies: Tallies, *, origin: str

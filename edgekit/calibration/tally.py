@@ -9,7 +9,7 @@ between change no count.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -88,6 +88,10 @@ class Extents:
             )
         )
 
+    def only(self, chosen: NDArray[np.bool_]) -> Extents:
+        """Return those of some tensors."""
+        return Extents(*(getattr(self, item.name)[chosen] for item in fields(self)))
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -133,7 +137,8 @@ class Tallies:
         extents, rows = seen.extents, seen.extents.rows
         wider = extents.exponents > self.exponent[rows]
         for row, exponent in zip(rows[wider], extents.exponents[wider], strict=True):
-            self._widen(int(row), int(exponent))
+            self.counts[row] = _widened(self.counts[row], int(exponent - self.exponent[row]))
+            self.exponent[row] = exponent
         for piece in seen.pieces:
             counts = self.counts[piece.row, piece.first : piece.first + piece.counts.size]
             np.add(counts, piece.counts, out=counts)
@@ -152,18 +157,29 @@ class Tallies:
             setattr(result, name, getattr(self, name).copy())
         return result
 
-    def statistics(self) -> dict[str, Statistics]:
-        """Return the figures by tensor name; a tensor without elements is left out."""
+    def statistics(self, parts: Mapping[int, Sequence[int]] | None = None) -> dict[str, Statistics]:
+        """Return the figures by tensor name; a tensor without elements is left out.
+
+        Args:
+            parts: By the row of a tensor that was never counted, the rows of those that
+                together hold its values, each as often as it does.
+        """
+        known = parts or {}
         return {
-            name: self._statistics_of(row) for row, name in enumerate(self.names) if self.count[row]
+            name: self._statistics_of(row, known.get(row, (row,)))
+            for row, name in enumerate(self.names)
+            if self.count[row]
         }
 
-    def _statistics_of(self, row: int) -> Statistics:
+    def _statistics_of(self, row: int, parts: Sequence[int]) -> Statistics:
         """Return one tensor's figures, with the empty bins at both ends left out."""
-        counts = self.counts[row]
+        exponent = int(self.exponent[row])
+        counts = np.zeros(BINS, np.int64)
+        for part in parts:
+            counts += _widened(self.counts[part], exponent - int(self.exponent[part]))
         used = np.flatnonzero(counts)
         first, last = int(used[0]), int(used[-1]) + 1
-        width = math.ldexp(1.0, int(self.exponent[row]))
+        width = math.ldexp(1.0, exponent)
         histogram = Histogram(
             low=(first - SIDE) * width,
             high=(last - SIDE) * width,
@@ -179,15 +195,15 @@ class Tallies:
             histogram=histogram,
         )
 
-    def _widen(self, row: int, exponent: int) -> None:
-        """Merge a tensor's bins until they are ``2 ** exponent`` wide."""
-        shift = exponent - int(self.exponent[row])
-        self.exponent[row] = exponent
-        if not self.count[row]:
-            return
-        step = 1 << min(shift, SIDE_BITS)
-        # (BINS,) -> (BINS / step, step): floor division keeps each side of 0 to itself.
-        merged = self.counts[row].reshape(-1, step).sum(axis=1)
-        start = SIDE - SIDE // step
-        self.counts[row] = 0
-        self.counts[row, start : start + merged.size] = merged
+
+def _widened(counts: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    """Return counts in bins that are ``2 ** shift`` times as wide."""
+    if shift == 0:
+        return counts
+    step = 1 << min(shift, SIDE_BITS)
+    # (BINS,) -> (BINS / step, step): floor division keeps each side of 0 to itself.
+    merged = counts.reshape(-1, step).sum(axis=1)
+    start = SIDE - SIDE // step
+    result = np.zeros(BINS, np.int64)
+    result[start : start + merged.size] = merged
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,24 +44,33 @@ class Taps:
     """What to look at in a graph.
 
     Args:
-        measured: Tensors whose values have to be seen, inputs of the graph first.
+        measured: Tensors that need a range of their own, inputs of the graph first.
         aliases: Tensors that hold the same values as a measured one, by name.
+        joins: Those measured tensors that hold all values of others, by name; the others are
+            measured and no joins themselves.
     """
 
     measured: tuple[str, ...]
     aliases: Mapping[str, str]
+    joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """Return the measured tensors whose values tell those of all."""
+        return tuple(name for name in self.measured if name not in self.joins)
 
 
 def find_taps(graph: Graph) -> Taps:
     """Return the float tensors that need a range.
 
-    Left out are what a fused activation makes of a result (its own range counts), and, as
+    Left out are results that a fused activation alone reads (its own range counts), and, as
     aliases, what only moves values.
     """
     hidden = set(_before_activations(graph))
     measured = [spec.name for spec in graph.inputs if spec.dtype.is_float]
     known: set[str] = set(measured)
     aliases: dict[str, str] = {}
+    joins: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
         if node.op_type in MOVES and not node.domain:
             root = aliases.get(node.inputs[0], node.inputs[0])
@@ -73,7 +82,16 @@ def find_taps(graph: Graph) -> Taps:
             if name and spec is not None and spec.dtype.is_float and name not in hidden:
                 measured.append(name)
                 known.add(name)
-    return Taps(tuple(measured), aliases)
+        parts = [aliases.get(name, name) for name in node.inputs]
+        if (
+            node.op_type == "Concat"
+            and not node.domain
+            and known.issuperset((*parts, *node.outputs))
+        ):
+            joins[node.outputs[0]] = tuple(
+                part for name in parts for part in joins.get(name, (name,))
+            )
+    return Taps(tuple(measured), aliases, joins)
 
 
 def tap_graph(

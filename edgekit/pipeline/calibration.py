@@ -144,9 +144,15 @@ def measure(
         if number in steps and number > 8:
             tell(f"measure: {number}{total} samples")
 
-    with GraphTap(graph, taps.measured, threads=threads) as tap:
+    with GraphTap(graph, taps.looked_at, threads=threads) as tap:
         collected = collect(
-            tap, samples, names=taps.measured, model=model, progress=count, resume=resume
+            tap,
+            samples,
+            names=taps.measured,
+            joins=taps.joins,
+            model=model,
+            progress=count,
+            resume=resume,
         )
     return collected, taps
 
