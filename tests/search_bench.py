@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgekit.calibration.budget import Budget
 from edgekit.calibration.contract import Figure, Outcome, Promise, Recipe, Scale, Trial
-from edgekit.calibration.search import Ladder, search
+from edgekit.calibration.search import Group, Ladder, search
 
-LAYERS = [(f"layer{number}",) for number in range(16)]
+LAYERS = tuple(Group((f"layer{number}",)) for number in range(16))
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Bench:
         takes_s: One artifact.
         slow_s: One artifact on top, the first time that a fix is made.
         order_s: The order of the layers.
+        noise: Of the layers, in their order; empty where it is unknown.
         asked: Each measurement: what and of which artifact.
         limits: What time each question for the order gave.
     """
@@ -37,6 +38,7 @@ class Bench:
     takes_s: float = 1.0
     slow_s: Mapping[str, float] = field(default_factory=dict)
     order_s: float = 0.0
+    noise: Sequence[float] = ()
     now: float = 0.0
     asked: list[tuple[Recipe, str]] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
@@ -64,11 +66,13 @@ class Bench:
         }
         return Trial(recipe, figures, int8_share=1 - len(recipe.keep_float) / len(LAYERS))
 
-    def order(self, recipe: Recipe, *, limit_s: float) -> Sequence[Sequence[str]]:
+    def order(self, recipe: Recipe, *, limit_s: float) -> Sequence[Group]:
         """Return the layers, and let the time pass that this takes."""
         self.limits.append(limit_s)
         self.now += self.order_s
-        return LAYERS
+        if not self.noise:
+            return LAYERS
+        return [replace(group, noise=x) for group, x in zip(LAYERS, self.noise, strict=True)]
 
     def run(
         self,

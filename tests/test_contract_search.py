@@ -11,11 +11,11 @@ import pytest
 from search_bench import LAYERS, Bench
 
 from edgekit.calibration.contract import Recipe, Trial
-from edgekit.calibration.search import Ladder
+from edgekit.calibration.search import Group, Ladder
 from edgekit.calibration.trials import Memory
 
 
-def _no_layers(recipe: Recipe, *, limit_s: float) -> Sequence[Sequence[str]]:
+def _no_layers(recipe: Recipe, *, limit_s: float) -> Sequence[Group]:
     del recipe, limit_s
     return []
 
@@ -89,6 +89,34 @@ def test_the_fewest_layers_that_are_enough_go_back_in_few_trials(enough: int) ->
     assert outcome.is_kept
     assert len(outcome.recipes["a"].keep_float) == enough
     assert len(layers) <= 2 * math.log2(len(LAYERS)) + 1
+
+
+@pytest.mark.parametrize(
+    ("noise", "tried"),
+    [
+        ([1.0] * 16, [4, 8, 6, 5]),  # a tenth of the loss is allowed: all but 1 % of the noise
+        ([98.0, 1.0, 1.0] + [0.0] * 13, [2, 4, 8, 6, 5]),
+        ([100.0] + [0.0] * 15, [1, 2, 4, 8, 6, 5]),
+        ([math.nan] * 16, [1, 2, 4, 8, 6, 5]),
+    ],
+)
+def test_the_number_of_layers_begins_where_their_noise_says(
+    noise: list[float], tried: list[int]
+) -> None:
+    bench = Bench(loss=0.1, enough=5, noise=noise)
+
+    bench.run()
+
+    counts = [len(recipe.keep_float) for recipe in bench.recipes]
+    assert [count for count in counts if count] == tried
+
+
+@pytest.mark.parametrize("enough", [1, 2, 3])
+def test_an_estimate_of_too_many_layers_still_ends_at_the_fewest(enough: int) -> None:
+    outcome = Bench(loss=0.1, enough=enough, noise=[1.0] * 16).run()
+
+    assert outcome.is_kept
+    assert len(outcome.recipes["a"].keep_float) == enough
 
 
 def test_the_layers_that_the_order_puts_first_go_back_first() -> None:

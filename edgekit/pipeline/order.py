@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.calibration.contract import Recipe
+from edgekit.calibration.search import Group
 from edgekit.calibration.sensitivity import Sensitivity
 from edgekit.calibration.trials import Memory
 from edgekit.converters.quantize import Scheme, pick_scheme
 from edgekit.pipeline.layers import integer_units
 from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.quantize import EQUALIZE
 from edgekit.pipeline.sensitivity import LIMIT_S, layers_alone
 from edgekit.pipeline.workbench import SIMULATED_ON, Workshop
 from edgekit.pipeline.yardstick import Yardstick
@@ -87,7 +89,7 @@ class LayerOrder:
         self._tell = progress
         self.found = Found()
 
-    def __call__(self, recipe: Recipe, *, limit_s: float = LIMIT_S) -> list[tuple[str, ...]]:
+    def __call__(self, recipe: Recipe, *, limit_s: float = LIMIT_S) -> list[Group]:
         """Return groups of nodes, the most worthwhile to keep in float first.
 
         Args:
@@ -98,14 +100,16 @@ class LayerOrder:
         self.found = self._measure(recipe, limit_s) if kept is None else Found(*kept)
         if kept is None:
             self._memory.add_costs(recipe, self.found.costs, self.found.on)
-        return [cost.layer.nodes for cost in self.found.costs]
+        return [Group(cost.layer.nodes, cost.noise + cost.sure_lost) for cost in self.found.costs]
 
     def least_s(self, recipe: Recipe) -> float:
         """Return about how many seconds it takes at least to order the recipe's layers."""
         if self._memory.find_costs(recipe) is not None:
             return 0.0
         maker, float_model = self._workshop.maker, self._yardstick.float_model
-        layers = integer_units(maker(maker.graph(recipe), recipe, self._scheme))
+        # Fixes that take long change no number of layers.
+        bare = replace(recipe, fixes=tuple(name for name in recipe.fixes if name == EQUALIZE))
+        layers = integer_units(maker(maker.graph(bare), bare, self._scheme))
         return len(layers) * _RUNS_A_LAYER * float_model.seconds / max(float_model.count, 1)
 
     def _measure(self, recipe: Recipe, limit_s: float) -> Found:
