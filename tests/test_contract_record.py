@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.bundle import Contract, ContractFigure, ContractPoint
+from edgekit.bundle import Contract, ContractFigure, ContractPoint, ContractStep
 from edgekit.bundle.fields import parse_json
 from edgekit.errors import BundleFormatError
 from edgekit.report.hazards import hazard_rows
-from edgekit.report.promise import float_rows
+from edgekit.report.promise import float_rows, search_steps
 
 FIGURE = ContractFigure(
     "openvino-int8", "openvino 2026.4", "measured", 0.79, 0.01, 1.5, interval=(-0.002, 0.021)
@@ -76,3 +76,22 @@ def test_hostile_hazards_are_shown_as_nothing() -> None:
     (row,) = hazard_rows([{"rule": 3, "nodes": "abc", "reason": None}])
 
     assert (row.rule, row.where, row.reason) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("lost", "worst"),
+    [
+        ({"openvino-int8": 0.25, "onnx-int8": 0.5}, "50 %"),
+        ({"openvino-int8": 0.25}, "at least 25 %"),
+        ({}, "no number"),
+    ],
+)
+def test_a_step_that_left_artifacts_out_lost_that_much_at_least(
+    lost: dict[str, float], worst: str
+) -> None:
+    step = ContractStep("ranges by auto", lost, 1.0, 2.0)
+    figures = (FIGURE, replace(FIGURE, artifact="onnx-int8"))
+
+    rows = search_steps(replace(CONTRACT, figures=figures, steps=(step,)))
+
+    assert [row.worst for row in rows] == [worst]

@@ -107,7 +107,8 @@ class ContractStep:
 
     Args:
         recipe: What was done, in words.
-        lost: By artifact name; an artifact that gave no number is left out.
+        lost: By artifact name; an artifact that gave no number is left out, and those that were
+            not measured: the others had shown that the step is of no use.
         int8_share: Share of the multiplications that are integers, 0 to 1.
         seconds: It took.
     """

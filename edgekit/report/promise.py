@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgekit.bundle import Contract, ContractFigure, Manifest
+from edgekit.bundle import Contract, ContractFigure, ContractStep, Manifest
 from edgekit.bundle.contract import SIMULATED
 from edgekit.report import words
 from edgekit.report.axis import is_drawable
@@ -151,11 +151,20 @@ def search_steps(contract: Contract) -> tuple[Step, ...]:
         Step(
             recipe=step.recipe,
             int8_share=step.int8_share,
-            worst=in_unit(contract, max(step.lost.values())) if step.lost else "no number",
+            worst=_worst(contract, step),
             seconds=words.number(step.seconds),
         )
         for step in contract.steps
     )
+
+
+def _worst(contract: Contract, step: ContractStep) -> str:
+    """Return what a step lost: "at least" where the search did not measure all artifacts."""
+    if not step.lost:
+        return "no number"
+    worst = in_unit(contract, max(step.lost.values()))
+    is_whole = all(figure.artifact in step.lost for figure in contract.figures)
+    return worst if is_whole else f"at least {worst}"
 
 
 def _points(contract: Contract | None) -> tuple[Point, ...]:
