@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from edgekit.cli import build, convert
 from edgekit.cli import console as console_module
 from edgekit.cli import eval as evaluate
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console, Table, human_bytes, plain_table
+from edgekit.cli.console import Console, Table, human_bytes, markdown_table, plain_table
 from edgekit.cli.options import collect_shapes, shape
 from edgekit.errors import UsageError
 
@@ -30,6 +31,31 @@ def test_a_plain_table_aligns_names_left_and_numbers_right() -> None:
         "onnx        1.5",
         "openvino  10.25",
     ]
+
+
+def test_a_markdown_table_is_aligned_up_to_its_last_column() -> None:
+    table = Table(("name", ">ms", "why"), (("onnx", "1.5", "short"), ("openvino", "10.25", "long")))
+
+    assert markdown_table(table) == (
+        "| name     |    ms | why |\n"
+        "| -------- | ----: | --- |\n"
+        "| onnx     |   1.5 | short |\n"
+        "| openvino | 10.25 | long |\n"
+    )
+
+
+def test_a_cell_of_a_markdown_table_stands_as_it_is() -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    odd = "a|b <script> **x** `y` [l](u) \\| &lt;\nend"
+
+    html = (
+        markdown_it.MarkdownIt()
+        .enable("table")
+        .render(markdown_table(Table(("name", "why"), (("one", odd),))))
+    )
+
+    shown = unescape(html.split("<td>")[2].partition("</td>")[0])
+    assert shown == "a|b <script> **x** `y` [l](u) \\| &lt; end"
 
 
 def test_json_mode_prints_the_document_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,11 @@ import pytest
 from simulated_session import be_a_gpu_machine
 
 from edgekit.cli.main import main
+from edgekit.cli.selftest import to_markdown
 from edgekit.errors import MissingDependencyError
 from edgekit.runtimes.cuda import open_cuda
-from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Skip, run_checks
+from edgekit.runtimes.jetson.conditions import Conditions
+from edgekit.runtimes.selftest import FAILED, PASSED, SKIPPED, Check, Skip, run_checks
 from edgekit.runtimes.selftest.engines import check_engines
 from edgekit.runtimes.tensorrt.machine import Machine
 
@@ -48,6 +50,23 @@ def test_the_report_says_where_and_what(tmp_path: Path, capsys: pytest.CaptureFi
     assert status == 0
     assert text.startswith("# EdgeKit selftest")
     assert "build, prove and time" in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## CUDA",
+        "## TensorRT",
+    ]
+
+
+def test_the_report_begins_with_what_failed() -> None:
+    checks = [
+        Check("cuda", "graph", PASSED, "fine", 0.1),
+        Check("tensorrt", "host arrays", FAILED, "scores: a|b differ", 0.2),
+    ]
+
+    text = to_markdown(checks, Conditions())
+
+    assert text.index("## Failed") < text.index("## CUDA") < text.index("## TensorRT")
+    assert "| tensorrt | host arrays | scores: a\\|b differ |" in text
+    assert "1 passed, 1 failed, 0 skipped" in text
 
 
 def test_without_a_gpu_nothing_is_called_shown(tmp_path: Path) -> None:

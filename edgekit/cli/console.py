@@ -8,6 +8,7 @@ The answer goes to stdout, progress and errors to stderr.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -22,7 +23,7 @@ from edgekit.registry import is_installed
 if TYPE_CHECKING:
     from edgekit.pipeline.progress import Progress
 
-_CLEAR_LINE = "\r\x1b[2K"
+CLEAR_LINE = "\r\x1b[2K"
 _MIN_SHOWN_S = 0.05
 
 
@@ -111,12 +112,12 @@ class _Stages:
         self._name = name
         self._started_s = time.perf_counter()
         if self._is_live:
-            print(f"{_CLEAR_LINE}… {name}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR_LINE}… {name}", end="", file=sys.stderr, flush=True)
 
     def update(self, detail: str) -> None:
         if self._is_live and self._name:
             line = f"… {self._name}: {detail}"[: shutil.get_terminal_size().columns - 1]
-            print(f"{_CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         if not self._name:
@@ -130,7 +131,7 @@ class _Stages:
 
     def abandon(self) -> None:
         if self._is_live:
-            print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
 def plain_table(table: Table) -> str:
@@ -147,6 +148,40 @@ def plain_table(table: Table) -> str:
         for line in lines
     )
     return f"{table.title}\n\n{text}\n" if table.title else f"{text}\n"
+
+
+def markdown_table(table: Table) -> str:
+    """Return the table in GitHub's Markdown, aligned too for whoever reads the text itself.
+
+    The last column is not filled up: it is the one that is long.
+    """
+    is_right = [title.startswith(">") for title in table.columns]
+    lines = [
+        [_escaped(cell) for cell in line]
+        for line in ([title.lstrip(">") for title in table.columns], *table.rows)
+    ]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(is_right))]
+    widths[-1] = 3
+    rule = [
+        f"{'-' * (width - right)}{':' * right}"
+        for width, right in zip(widths, is_right, strict=True)
+    ]
+    text = "".join(
+        "| "
+        + " | ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_right, strict=True)
+        )
+        + " |\n"
+        for line in (lines[0], rule, *lines[1:])
+    )
+    return f"**{table.title}**\n\n{text}" if table.title else text
+
+
+def _escaped(text: str) -> str:
+    """Return a text for a cell of Markdown, where it stands as it is, on one line."""
+    plain = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(text.split()))
+    return plain.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _print_rich(table: Table) -> None:

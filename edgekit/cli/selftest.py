@@ -6,6 +6,7 @@ import argparse
 import datetime
 import platform
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from edgekit._version import __version__
 from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console, Table, plain_table
+from edgekit.cli.console import Console, Table, markdown_table
 from edgekit.errors import RuntimeUnavailableError, UsageError, VerificationError
 from edgekit.runtimes.doctor import gather
 from edgekit.runtimes.jetson.conditions import Conditions, under_conditions
@@ -23,6 +24,9 @@ from edgekit.runtimes.selftest.cuda import check_cuda
 from edgekit.runtimes.selftest.engines import check_engines
 
 REPORT = "edgekit-selftest.md"
+
+_TITLES = {"cuda": "CUDA", "tensorrt": "TensorRT"}
+_SHOWN = 200  # characters of a detail; the report has all
 
 EXAMPLE = """example:
   edgekit selftest --device
@@ -102,19 +106,34 @@ def to_markdown(checks: Sequence[Check], conditions: Conditions) -> str:
         f"{sum(check.status == status for check in checks)} {status}"
         for status in ("passed", "failed", "skipped")
     )
-    table = plain_table(
-        Table(("area", "check", "result", ">s", "detail"), [_long_row(check) for check in checks])
-    )
-    return f"# EdgeKit selftest\n\n{lines}\n\n{counts}\n\n```\n{table}```\n"
+    text = f"# EdgeKit selftest\n\n{lines}\n\n**{counts}**\n"
+    failed = [check for check in checks if check.status == FAILED]
+    if failed:
+        text += f"\n## Failed\n\n{_section(failed, ('area', 'check', 'detail'))}"
+    for area in dict.fromkeys(check.area for check in checks):
+        own = [check for check in checks if check.area == area]
+        text += f"\n## {_TITLES.get(area, area)}\n\n"
+        text += _section(own, ("check", "result", ">s", "detail"))
+    return text
+
+
+def _section(checks: Sequence[Check], columns: tuple[str, ...]) -> str:
+    rows = [
+        {
+            "area": check.area,
+            "check": check.name,
+            "result": check.status,
+            ">s": f"{check.seconds:.1f}",
+            "detail": check.detail,
+        }
+        for check in checks
+    ]
+    return markdown_table(Table(columns, [[row[name] for name in columns] for row in rows]))
 
 
 def _row(check: Check) -> tuple[str, ...]:
-    return check.area, check.name, check.status, " ".join(check.detail.split())[:200]
-
-
-def _long_row(check: Check) -> tuple[str, ...]:
-    detail = " ".join(check.detail.split())
-    return check.area, check.name, check.status, f"{check.seconds:.1f}", detail
+    detail = textwrap.shorten(check.detail, _SHOWN, placeholder=" ...")
+    return check.area, check.name, check.status, detail
 
 
 COMMAND = Command(configure, run, EXAMPLE)
