@@ -39,6 +39,13 @@ TOLD = [
         "convert again",
     ),
     Told(
+        "scale",  # rtx
+        "INVALID_NODE: Assertion failed: (scaleAllPositive || allowNegativeScale): Scale "
+        "coefficients must all be positive",
+        "scale that is 0, negative or not a number",
+        "convert again",
+    ),
+    Told(
         "bias",  # rtx
         "ITensor::getDimensions: Error Code 4: API Usage Error (bias_dl: input has type Int32 but "
         "must have type FP8, FP4, Int4, Int8, or UInt8. In checkType at nodeBase.cpp:456)",
@@ -66,6 +73,40 @@ TOLD = [
         "model->ParseFromCodedStream(&codedInput): Failed to parse the ONNX model.",
         "no ONNX model",
         "edgekit verify",
+    ),
+    Told(
+        "no_network",  # rtx, of a file of text
+        "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (Network must have at "
+        "least one output. In validate at /_src/optimizer/api/network.cpp:3810)",
+        "no ONNX model",
+        "edgekit verify",
+    ),
+    Told(
+        "channels",  # rtx
+        "INVALID_NODE: Assertion failed: (nchan == -1 || kernelWeights.shape.d[1] * ngroup == "
+        "nchan): Kernel weight dimension failed to broadcast to input.",
+        "another number of channels",
+        "export it again",
+    ),
+    Told(
+        "range_of_a_reshape",  # rtx
+        "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (IShuffleLayer flat: "
+        "reshape changes volume to multiple of original non-zero volume. Reshaping [n,3,8,8] to "
+        "[1,192]. In operator() at /_src/optimizer/common/shape/shapeContext.cpp:4633 In "
+        "analyzeShapes at /_src/optimizer/shapeof/graphShapeAnalyzer.cpp:2825)",
+        "the profile gives: reshape changes volume to multiple of original non-zero volume$",
+        "--shape",
+        node="flat",
+    ),
+    Told(
+        "range_of_a_product",  # rtx
+        "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (IMatrixMultiplyLayer "
+        "fc: fc: attempt to multiply two matrices with mismatching dimensions In processCheck at "
+        "/_src/optimizer/shapeof/graphShapeAnalyzer.cpp:1066 In analyzeShapes at "
+        "/_src/optimizer/shapeof/graphShapeAnalyzer.cpp:2825)",
+        "the profile gives: attempt to multiply two matrices with mismatching dimensions$",
+        "--shape",
+        node="fc",
     ),
     Told(
         "reshape",  # rtx

@@ -253,10 +253,16 @@ class BuildSide(Vendor):
                 raise TensorRtError(
                     f"the profile's {unknown_name(name, tuple(inputs), kind='input')}"
                 )
-            if inputs[name].is_shape_tensor:
-                made.set_shape_input(name, *(list(shape) for shape in sizes))
-            else:
-                made.set_shape(name, *(self.module.Dims(list(shape)) for shape in sizes))
+            try:
+                if inputs[name].is_shape_tensor:
+                    made.set_shape_input(name, *(list(shape) for shape in sizes))
+                else:
+                    made.set_shape(name, *(self.module.Dims(list(shape)) for shape in sizes))
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise TensorRtError(
+                    f"the profile of input {name!r} is not taken: {error} "
+                    "Give --shape with sizes from 1 to 2147483647, min <= opt <= max"
+                ) from error
         since = self.log.mark
         if vendor.add_optimization_profile(made) < 0:
             raise self.failure("adding a profile of shapes", since=since)

@@ -48,6 +48,11 @@ PATTERNS: tuple[Pattern, ...] = (
         _Q_DQ,
     ),
     Pattern(
+        r"Scale coefficients must all be positive",
+        "a quantization has a scale that is 0, negative or not a number",
+        _Q_DQ,
+    ),
+    Pattern(
         r"(?P<node>[^\s(]+): input has type (?P<type>\w+) but must have type (?:FP8|Int8)",
         "a DequantizeLinear has {type} input; a bias must stay float",
         _Q_DQ,
@@ -63,7 +68,8 @@ PATTERNS: tuple[Pattern, ...] = (
         "see docs/operators.md for what EdgeKit rewrites; a newer TensorRT may take it",
     ),
     Pattern(
-        r"Failed to parse the ONNX model|MODEL_DESERIALIZE_FAILED|Failed to parse ONNX model",
+        r"Failed to parse the ONNX model|MODEL_DESERIALIZE_FAILED|Failed to parse ONNX model"
+        r"|Network must have at least one output",  # what it makes of a file of text
         "the file is no ONNX model, or is cut off",
         "copy the bundle again and check it: edgekit verify BUNDLE",
     ),
@@ -78,11 +84,22 @@ PATTERNS: tuple[Pattern, ...] = (
         "give the shapes that the model was made for with --shape NAME:MIN..MAX",
     ),
     Pattern(
+        r"Kernel weight dimension failed to broadcast to input",
+        "the layer's weights are for another number of channels than it is given",
+        "the model contradicts itself: export it again",
+    ),
+    Pattern(
         r"!config\.getFlag\(BuilderFlag::k(?P<flag>\w+)\)|[Ss]trongly.?[Tt]yped.*(?P<name>FP16|INT8)",
         "a precision flag was set on a strongly typed network, whose file says the precision",
         "this is an error in EdgeKit's recipe; please report it with the model's name",
     ),
     # Profiles and shapes.
+    Pattern(
+        r"\bI\w+Layer (?P<node>[^:]+): (?:(?P=node): )?"
+        r"(?P<what>[^.]+?)(?:\. |\s+In \w+ at ).*analyzeShapes",
+        "a layer cannot have the sizes that the profile gives: {what}",
+        "give the range that the model was made for with --shape NAME:MIN..MAX",
+    ),
     Pattern(
         r"no optimization profile has been defined",
         "the model has dynamic sizes and no profile says which to expect",
