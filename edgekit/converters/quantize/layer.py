@@ -7,8 +7,9 @@ product too, from an input pixel to all that its kernel makes of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from edgekit.graph import Array, Graph, Node
 from edgekit.quantized import Code, QuantizedGraph
 
 Floats = NDArray[np.float64]
+
+_MOST_BYTES = 512 << 20  # of weights that are copied into an engine
 
 
 @dataclass(frozen=True)
@@ -214,13 +217,18 @@ def layer_inputs(
 ) -> Iterator[dict[str, Array]]:
     """Yield, for each sample, the layers' inputs by tensor name, computed in float."""
     # It loads ONNX Runtime, which a conversion that quantizes nothing can do without.
-    from edgekit.converters.evaluate import evaluate
+    from edgekit.converters.evaluate import evaluate, open_graph
 
     names = list(dict.fromkeys(layer.node.inputs[0] for layer in layers))
     taps = tuple(graph.values[name] for name in names if name not in graph.input_names)
     tapped = remove_dead(replace(graph, outputs=taps)) if taps else graph
+    run: Callable[[Mapping[str, Array]], dict[str, Array]]
+    run = partial(evaluate, tapped, optimize=True)
+    if sum(value.nbytes for value in tapped.initializers.values()) < _MOST_BYTES:
+        # Opening it takes about as long as running it; but all weights are copied for that.
+        run = open_graph(tapped)
     for sample in samples:
-        made = evaluate(tapped, _needed(tapped, sample), optimize=True) if taps else {}
+        made = run(_needed(tapped, sample)) if taps else {}
         yield {name: sample[name] if name in sample else made[name] for name in names}
 
 
