@@ -14,6 +14,7 @@ from edgekit.pipeline.samples import Sample
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes import RUNTIME_FORMATS, RUNTIMES
 from edgekit.runtimes.base import EngineSession
+from edgekit.runtimes.options import SessionOptions
 from edgekit.runtimes.parity import OutputParity, compare_outputs, worst
 from edgekit.runtimes.plain import PlainFiles
 from edgekit.runtimes.session import Session
@@ -84,8 +85,12 @@ def why_not_here(artifact_format: str) -> str:
 
 
 def open_emitted(
-    artifact: Artifact, folder: Path, *, preprocess: Mapping[str, Preprocess]
-) -> Session:
+    artifact: Artifact,
+    folder: Path,
+    *,
+    preprocess: Mapping[str, Preprocess],
+    options: SessionOptions | None = None,
+) -> EngineSession:
     """Return a session, on its own runtime, on an artifact that an emitter wrote."""
     runtime = native_runtime(artifact.format)
     if runtime is None:
@@ -96,7 +101,9 @@ def open_emitted(
     )
     fused = {name: preprocess[name] for name in artifact.fused_preprocess}
     session_class: type[EngineSession] = RUNTIMES[runtime].load()
-    return session_class.open(artifact, files, preprocess=fused, reason="verifying")
+    return session_class.open(
+        artifact, files, preprocess=fused, options=options, reason="verifying"
+    )
 
 
 def measure(

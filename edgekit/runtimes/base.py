@@ -12,6 +12,7 @@ from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError, SessionClosedError, UsageError
 from edgekit.preprocess import Preprocess
 from edgekit.runtimes.border import Border
+from edgekit.runtimes.layer_times import StepTime
 from edgekit.runtimes.lifetime import Lifetime
 from edgekit.runtimes.matching import EngineTensors, complete, positions
 from edgekit.runtimes.options import SessionOptions
@@ -100,11 +101,39 @@ class EngineSession(Session):
         for name in ("graph_optimization", "xnnpack", "engine"):
             if getattr(options, name) is not None and name not in self._honoured:
                 raise UsageError(f"{self.runtime} has no option {name}; leave it out")
+        if options.profile and not self.can_profile():
+            raise UsageError(f"{self.runtime} does not measure its steps; leave profile out")
         if options.inference_precision not in self._precisions:
             raise UsageError(
                 f"{self.runtime} cannot compute in {options.inference_precision!r}; "
                 f"it can in: {', '.join(self._precisions)}"
             )
+
+    @classmethod
+    def can_profile(cls) -> bool:
+        """Whether the engine measures what each of its steps takes."""
+        return "profile" in cls._honoured
+
+    def step_times(self, *, calls: int) -> tuple[StepTime, ...]:
+        """Return what the engine's steps took, each over the last calls; ends the profile.
+
+        Args:
+            calls: How many of them to look at.
+
+        Raises:
+            UsageError: The session was not opened with ``SessionOptions(profile=True)``.
+            SessionClosedError: The session is closed.
+        """
+        if not self.options.profile:
+            raise UsageError(
+                f"this {self.runtime} session has no profile; open it with "
+                "SessionOptions(profile=True)"
+            )
+        self._lifetime.enter()
+        try:
+            return self._step_times(calls)
+        finally:
+            self._lifetime.leave()
 
     def run(
         self, inputs: Mapping[str, Array], *, outputs: Mapping[str, Array] | None = None
@@ -169,6 +198,10 @@ class EngineSession(Session):
         Returns:
             Stored arrays in the artifact's order, which nothing else will change.
         """
+
+    def _step_times(self, calls: int) -> tuple[StepTime, ...]:
+        """Return what the steps took; where ``"profile"`` is honoured."""
+        raise NotImplementedError(f"{type(self).__name__} honours profile and has no _step_times")
 
     @abstractmethod
     def _release(self) -> None:

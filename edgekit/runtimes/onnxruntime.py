@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from edgekit.artifact import Artifact, ArtifactFiles
 from edgekit.errors import EngineError
 from edgekit.runtimes.base import EngineSession
+from edgekit.runtimes.layer_times import StepTime
 from edgekit.runtimes.matching import EngineTensor, EngineTensors, dynamic_name
+from edgekit.runtimes.onnxruntime_profile import OnnxRuntimeProfile
 from edgekit.runtimes.options import SessionOptions
 from edgekit.tensor import Dim, DType
 
@@ -38,7 +41,7 @@ class OnnxRuntimeSession(EngineSession):
 
     runtime = "onnxruntime"
     version = ort.__version__
-    _honoured = frozenset({"graph_optimization"})
+    _honoured = frozenset({"graph_optimization", "profile"})
     # They derive from Exception only, each by itself.
     _engine_errors = (
         native.EPFail,
@@ -59,9 +62,17 @@ class OnnxRuntimeSession(EngineSession):
     ) -> EngineTensors:
         path = files.path("model")
         # By its path wherever there is one: weights in a file beside it are found by it.
-        source = os.fspath(path) if path is not None else files.read("model")
+        self._source = path if path is not None else files.read("model")
+        engine_options = _engine_options(self, options)
+        self._profile = OnnxRuntimeProfile() if options.profile else None
+        if self._profile is not None:
+            engine_options.enable_profiling = True
+            engine_options.profile_file_prefix = os.fspath(self._profile.prefix)
+            engine_options.optimized_model_filepath = os.fspath(self._profile.optimized)
         self._engine = ort.InferenceSession(
-            source, _engine_options(self, options), providers=["CPUExecutionProvider"]
+            os.fspath(path) if path is not None else self._source,
+            engine_options,
+            providers=["CPUExecutionProvider"],
         )
         return EngineTensors(
             _tensors(self._engine.get_inputs()), _tensors(self._engine.get_outputs())
@@ -95,8 +106,16 @@ class OnnxRuntimeSession(EngineSession):
             for value, buffer in zip(binding.get_outputs(), into, strict=True)
         ]
 
+    def _step_times(self, calls: int) -> tuple[StepTime, ...]:
+        if self._profile is None:
+            return ()
+        written = Path(self._engine.end_profiling())
+        return self._profile.steps(written, self._source, calls=calls)
+
     def _release(self) -> None:
         del self._engine
+        if self._profile is not None:  # after the engine, which writes into it as it goes
+            self._profile.close()
 
 
 def _engine_options(session: EngineSession, options: SessionOptions) -> ort.SessionOptions:

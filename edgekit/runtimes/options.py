@@ -35,6 +35,8 @@ class SessionOptions:
             is its own default.
         xnnpack: Whether LiteRT delegates to XNNPACK; None is yes.
         engine: How TensorRT's engine is built; None is as the artifact's recipe says.
+        profile: Whether the engine measures its steps, for ``EngineSession.step_times``; that
+            slows it down, and needs the hint ``"latency"`` (ONNX Runtime, OpenVINO).
 
     Raises:
         UsageError: A value is not among the choices.
@@ -47,12 +49,18 @@ class SessionOptions:
     graph_optimization: str | None = None
     xnnpack: bool | None = None
     engine: EngineOptions | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"{self.threads} threads; at least 1, or None for the engine's choice")
         _check(self.hint, HINTS, kind="hint")
         _check(self.inference_precision, INFERENCE_PRECISIONS, kind="inference precision")
+        if self.profile and self.hint != "latency":
+            raise UsageError(
+                f"a profile is of calls one after the other, the hint is {self.hint!r}; "
+                "leave one of the two out"
+            )
         if self.graph_optimization is not None:
             _check(self.graph_optimization, GRAPH_OPTIMIZATIONS, kind="graph optimization")
 
