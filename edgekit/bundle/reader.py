@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.artifact import Artifact
 from edgekit.bundle.golden import Golden, from_npy
+from edgekit.bundle.hashing import State, known_sha256, remember, state_of
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.opening import check_sizes, mismatch, open_store, read_manifest, settled
 from edgekit.bundle.records import FileRecord
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 class Bundle:
     """One model for every target, in a folder or a zip file. Made by ``Bundle.open``.
 
-    Every read compares the file with its hash. Reading from several threads is safe; a
-    bundle that another process replaces meanwhile is noticed by its hashes.
+    Every read compares the file with its hash; a file that stays on disk is hashed again only
+    where it may have changed. Reading from several threads is safe; a bundle that another
+    process replaces meanwhile is noticed by its hashes.
     """
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self._store = store
-        self._checked: set[str] = set()
+        self._checked: dict[str, State | None] = {}
         self.manifest = manifest
 
     @classmethod
@@ -121,16 +123,25 @@ class Bundle:
         return buffer.getvalue()
 
     def path(self, path: str) -> Path | None:
-        """Return a file on disk, compared with its hash once; None inside a zip.
+        """Return a file on disk, compared with its hash; None inside a zip.
+
+        This process hashes it again only where it may have changed since.
 
         Raises:
             BundleIntegrityError: The file is missing or does not match its hash.
             UsageError: The manifest has no such file.
         """
         on_disk = self._store.path(path)
-        if on_disk is not None and path not in self._checked:
-            for _ in self._checked_pieces(path):
-                pass
+        if on_disk is None:
+            return None
+        state = state_of(on_disk)
+        if path in self._checked and self._checked[path] == state:
+            return on_disk
+        if known_sha256(state) == self._record(path).sha256:
+            self._checked[path] = state
+            return on_disk
+        for _ in self._checked_pieces(path):
+            pass
         return on_disk
 
     def verify_files(self, progress: Callable[[str], None] | None = None) -> tuple[str, ...]:
@@ -154,6 +165,8 @@ class Bundle:
 
     def _checked_pieces(self, path: str) -> Iterator[bytes]:
         record = self._record(path)
+        on_disk = self._store.path(path)
+        state = None if on_disk is None else state_of(on_disk)
         digest, size = hashlib.sha256(), 0
         for piece in self._store.chunks(path, limit=record.size):
             size += len(piece)
@@ -164,7 +177,9 @@ class Bundle:
         if size != record.size or digest.hexdigest() != record.sha256:
             found = f"SHA-256 {digest.hexdigest()}, {size} bytes"
             raise mismatch(self.location, path, found, record)
-        self._checked.add(path)
+        self._checked[path] = state
+        if on_disk is not None:
+            remember(on_disk, state, record.sha256)
 
     def _record(self, path: str) -> FileRecord:
         if path not in self.manifest.files:
@@ -188,7 +203,7 @@ class BundleFiles:
     artifact: Artifact
 
     def path(self, role: str) -> Path | None:
-        """Return the file on disk, compared with its hash once; None inside a zip."""
+        """Return the file on disk, compared with its hash; None inside a zip."""
         return self.bundle.path(self._path_of(role))
 
     def read(self, role: str) -> bytes:
