@@ -294,6 +294,21 @@ def test_openvino_gives_a_mean_that_one_slow_call_does_not_spoil() -> None:
     assert found.microseconds == pytest.approx(10, abs=5)  # each mean is cut to whole numbers
 
 
+@pytest.mark.parametrize("format_name", PROFILED)
+def test_the_steps_can_be_asked_for_twice(format_name: str, tmp_path: Path) -> None:
+    here(format_name)
+    graph = residual()
+    (feed,) = noise(graph, 1)
+    floats, _, _ = both(graph, feed, format_name, tmp_path)
+    options = SessionOptions(profile=True)
+
+    with open_emitted(floats.artifact, floats.folder, preprocess={}, options=options) as session:
+        session.run(feed)
+        first = session.step_times(calls=1)
+
+        assert session.step_times(calls=1) == first
+
+
 def test_a_profile_is_refused_where_there_is_none() -> None:
     here("tflite")
 

@@ -115,7 +115,9 @@ class EngineSession(Session):
         return "profile" in cls._honoured
 
     def step_times(self, *, calls: int) -> tuple[StepTime, ...]:
-        """Return what the engine's steps took, each over the last calls; ends the profile.
+        """Return what the engine's steps took, each over the last calls.
+
+        Call it after all runs: ONNX Runtime measures none that come later.
 
         Args:
             calls: How many of them to look at.

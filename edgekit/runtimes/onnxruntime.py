@@ -65,6 +65,7 @@ class OnnxRuntimeSession(EngineSession):
         self._source = path if path is not None else files.read("model")
         engine_options = _engine_options(self, options)
         self._profile = OnnxRuntimeProfile() if options.profile else None
+        self._profiled: Path | None = None
         if self._profile is not None:
             engine_options.enable_profiling = True
             engine_options.profile_file_prefix = os.fspath(self._profile.prefix)
@@ -109,8 +110,9 @@ class OnnxRuntimeSession(EngineSession):
     def _step_times(self, calls: int) -> tuple[StepTime, ...]:
         if self._profile is None:
             return ()
-        written = Path(self._engine.end_profiling())
-        return self._profile.steps(written, self._source, calls=calls)
+        if self._profiled is None:  # The engine writes it once.
+            self._profiled = Path(self._engine.end_profiling())
+        return self._profile.steps(self._profiled, self._source, calls=calls)
 
     def _release(self) -> None:
         del self._engine

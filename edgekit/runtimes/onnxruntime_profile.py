@@ -36,7 +36,7 @@ class OnnxRuntimeProfile:
         self.optimized = Path(self._folder.name, "optimized.onnx")
 
     def steps(self, profile: Path, source: Path | bytes, *, calls: int) -> tuple[StepTime, ...]:
-        """Return the steps, in the graph's order.
+        """Return the steps, in the graph's order; a node without a name has no time.
 
         Args:
             profile: What the engine wrote.
@@ -48,8 +48,8 @@ class OnnxRuntimeProfile:
         with _mapped(source) as data:
             loaded = read_onnx_nodes(data)
         times = _times(json.loads(profile.read_text(encoding="utf-8")))
-        names = {node.name for node in loaded}
-        makers = {output: node.name for node in loaded for output in node.outputs}
+        names = {node.name for node in loaded if node.name}
+        makers = {output: node.name for node in loaded if node.name for output in node.outputs}
         readers: dict[str, list[str]] = {}
         for node in run:
             for name in node.inputs:
