@@ -13,6 +13,7 @@ from edgekit.apps.vision.align import fit_similarity, warp  # noqa: E402
 from edgekit.apps.vision.draw import GREEN, draw_banner, draw_box  # noqa: E402
 from edgekit.apps.vision.images import read_frame, write_frame  # noqa: E402
 from edgekit.apps.vision.video import Source, csi_pipeline, open_frames  # noqa: E402
+from edgekit.apps.vision.window import Window, why_no_window  # noqa: E402
 from edgekit.errors import InputError, UsageError  # noqa: E402
 
 POINTS = np.array([(30.0, 40.0), (70.0, 42.0), (50.0, 60.0), (35.0, 80.0), (66.0, 79.0)])
@@ -143,3 +144,36 @@ def test_a_box_that_leaves_the_frame_is_drawn(box: tuple[int, ...]) -> None:
     draw_banner(frame, "a line that is longer than the picture is wide", GREEN)
 
     assert (frame == GREEN).all(axis=-1).any()
+
+
+@pytest.mark.parametrize(
+    ("build", "display", "says"),
+    [
+        ("  GUI:                           NONE", ":0", "built without windows"),
+        ("  GUI:                           QT5", "", "there is no display"),
+        ("  GUI:                           GTK3", ":0", ""),
+    ],
+    ids=["headless", "no display", "both"],
+)
+def test_a_window_needs_a_display_and_an_opencv_with_windows(
+    build: str, display: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: f"General\n{build}\n  GTK+: NO\n")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+
+    assert (says in why_no_window()) if says else why_no_window() == ""
+
+
+@pytest.mark.parametrize(("key", "ends"), [(-1, False), (ord("q"), True), (27, True)], ids=str)
+def test_q_and_escape_end_a_window(key: int, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(cv2, "imshow", lambda title, _: done.append(title))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: key)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: done.append("closed"))
+
+    with Window("faces") as window:
+        assert window.show(np.zeros((4, 4, 3), np.uint8)) is ends
+
+    assert done == ["faces", "closed"]

@@ -17,6 +17,9 @@ class Output(Protocol):
     def note(self, text: str) -> None:
         """Show one line beside the answer."""
 
+    def progress(self, text: str) -> None:
+        """Show what is being done, where a person looks on; ``""`` takes it away."""
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show rows of cells; a title that starts with ``>`` stands right."""
 

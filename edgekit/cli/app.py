@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.apps import APPS
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
-from edgekit.cli.console import Console, Table
+from edgekit.cli.console import CLEAR_LINE, Console, Table
 from edgekit.errors import UsageError
 from edgekit.registry import pick, unknown_name
 
@@ -82,6 +83,10 @@ class _Words:
 
     def note(self, text: str) -> None:
         self._console.note(text)
+
+    def progress(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"{CLEAR_LINE}{text and '… '}{text}", end="", file=sys.stderr, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self._console.table(Table(columns, rows))

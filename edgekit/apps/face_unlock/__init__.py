@@ -1,4 +1,4 @@
-"""Face unlock: enrol people, then know them.
+"""Face unlock: enroll people, then know them.
 
 A detector finds the face and five landmarks, a similarity brings these onto a template, an
 embedder turns the picture into a vector, and two vectors are one person's where their cosine
@@ -9,12 +9,12 @@ are from.
 from __future__ import annotations
 
 from edgekit.apps.app import Action, App
-from edgekit.apps.face_unlock import check, enrol, measure, people, run
+from edgekit.apps.face_unlock import check, enroll, measure, people, run
 
 APP = App(
     actions={
         "enroll": Action(
-            "add a person, from pictures or a camera", enrol.configure, enrol.run, enrol.EXAMPLE
+            "add a person, from pictures or a camera", enroll.configure, enroll.run, enroll.EXAMPLE
         ),
         "run": Action("watch a camera or a video, and unlock", run.configure, run.run, run.EXAMPLE),
         "check": Action("say who is in a picture", check.configure, check.run, check.EXAMPLE),

@@ -102,12 +102,14 @@ def evaluate_pairs(
     Raises:
         UsageError: There are not two persons, one of them twice.
     """
-    vectors, names, refused = [], [], Counter[str]()
+    vectors: list[NDArray[np.float32]] = []
+    names: list[str] = []
+    refused = Counter[str]()
     people = _people_of(folder)
     total = sum(map(len, people.values()))
     for name, paths in people.items():
         if progress is not None:
-            progress(name)
+            progress(f"{name}, after {len(names)} of {total} pictures")
         for path in paths:
             view = recogniser.look(read_frame(path))
             if view.problem or view.vector is None:
@@ -199,13 +201,16 @@ class Attacks:
         }
 
 
-def evaluate_attacks(recogniser: Recogniser, live: Path, spoof: Path) -> Attacks:
+def evaluate_attacks(
+    recogniser: Recogniser, live: Path, spoof: Path, *, progress: Progress | None = None
+) -> Attacks:
     """Return what the liveness models say of two folders of pictures.
 
     Args:
         recogniser: The open models, liveness among them.
         live: Folder of pictures of faces.
         spoof: Folder of pictures of pictures of faces.
+        progress: Is told what is being read.
 
     Raises:
         UsageError: There is no liveness model, or no usable picture in a folder.
@@ -216,6 +221,8 @@ def evaluate_attacks(recogniser: Recogniser, live: Path, spoof: Path) -> Attacks
     chances = []
     for folder in (live, spoof):
         found = []
+        if progress is not None:
+            progress(f"pictures in {folder.name}")
         for path in _pictures_of(folder):
             view = recogniser.look(read_frame(path))
             if view.live is None:

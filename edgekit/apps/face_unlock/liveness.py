@@ -52,12 +52,14 @@ class LivenessModel:
         Raises:
             InputError: The model's answer is not one score for each label.
         """
-        (output,) = self.model.run(cut_around(frame, box_xyxy, self.scale)).values()
-        scores = np.asarray(output, np.float64).reshape(-1)
+        outputs = self.model.run(cut_around(frame, box_xyxy, self.scale))
+        scores = np.concatenate(
+            [np.asarray(output, np.float64).ravel() for output in outputs.values()]
+        )
         if len(scores) != len(self.model.labels) or not np.isfinite(scores).all():
             raise InputError(
-                f"{self.model.name} gives {output.shape} for {len(self.model.labels)} labels; a "
-                "finite score for each is expected"
+                f"{self.model.name} gives {len(scores)} numbers for {len(self.model.labels)} "
+                "labels; a finite score for each is expected"
             )
         return float(_as_chances(scores)[self.model.labels.index(LIVE_LABEL)])
 

@@ -45,11 +45,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     data: dict[str, Any] = {}
     with given.recogniser_of(arguments) as recogniser:
         if arguments.pairs is not None:
-            pairs = evaluate_pairs(recogniser, arguments.pairs)
+            pairs = evaluate_pairs(recogniser, arguments.pairs, progress=output.progress)
+            output.progress("")
             data["pairs"] = pairs.to_json()
             _tell_pairs(pairs, output)
         if arguments.live is not None:
-            attacks = evaluate_attacks(recogniser, arguments.live, arguments.spoof)
+            attacks = evaluate_attacks(
+                recogniser, arguments.live, arguments.spoof, progress=output.progress
+            )
+            output.progress("")
             data["liveness"] = attacks.to_json()
             _tell_attacks(attacks, output)
     output.answer(data)

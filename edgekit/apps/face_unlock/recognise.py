@@ -162,7 +162,7 @@ class Recogniser:
             with _timed(times, "liveness"):
                 live = live_chance(self.liveness, frame, face.box_xyxy)
             if live < self.limits.live:
-                problem = f"this looks like a picture of a face (live: {live:.2f})"
+                problem = f"this looks like a picture of a face: live {live:.2f}"
         nearest = None if store is None else store.nearest(vector)
         return View(
             faces,

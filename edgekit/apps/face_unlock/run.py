@@ -63,13 +63,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         recogniser = stack.enter_context(given.recogniser_of(arguments))
         embedder = recogniser.embedder
         store = load_store(arguments.store, embedder=embedder.fingerprint, model=embedder.name)
-        window = None
-        reason = "" if arguments.json or arguments.no_window else why_no_window()
-        if not (reason or arguments.json or arguments.no_window):
-            window = stack.enter_context(Window("EdgeKit face unlock"))
-        if reason:
-            output.note(f"no window: {reason}")
         frames = stack.enter_context(open_frames(source))
+        window = None
+        if not (arguments.json or arguments.no_window):
+            reason = why_no_window()
+            if reason:
+                output.note(f"no window: {reason}")
+            else:
+                window = stack.enter_context(Window("EdgeKit face unlock"))
         watch = Watch(recogniser, store, lock, output, window)
         try:
             watch.follow(frames, once=arguments.once, timeout_s=arguments.timeout)
@@ -144,13 +145,14 @@ class Watch:
         # A recent past is enough for a median, and a camera runs for months.
         self._times_ms = [*self._times_ms[-999:], view.times_ms]
         words = in_words(view, self.recogniser.limits)
-        text = ""
+        # Without its figures, which change from frame to frame.
+        kind, text = view.verdict.partition(":")[0], ""
         if event:
             who = f" for {self.lock.opened_by}" if self.lock.is_open else ""
             text = f"frame {self._count}: {event}{who}: {words}"
-        elif view.verdict != self._said:
+        elif kind != self._said:
             text = f"frame {self._count}: {words}"
-        self._said = view.verdict
+        self._said = kind
         state = {"frame": self._count, "event": event or None, "unlocked": self.lock.opened_by}
         self.output.event({**state, **view.to_json()}, text)
 

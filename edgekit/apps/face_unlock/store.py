@@ -72,7 +72,7 @@ class FaceStore:
             _check_vectors(name, vectors)
         lengths = {vectors.shape[1] for vectors in self.people.values()}
         if len(lengths) > 1:
-            raise StoreError(f"vectors of {sorted(lengths)} numbers in one store; enrol again")
+            raise StoreError(f"vectors of {sorted(lengths)} numbers in one store; enroll again")
 
     def with_templates(self, name: str, vectors: Vectors) -> FaceStore:
         """Return the store with more templates of a person, new or known.
@@ -173,7 +173,7 @@ def load_store(path: Path, *, embedder: str, model: str) -> FaceStore:
         raise StoreError(
             f"{path} was made with another embedder ({store.model}, {store.embedder[:12]}; this "
             f"is {model}, {embedder[:12]}), and their vectors cannot be compared; give that "
-            "model, or enrol everybody again into a new store"
+            "model, or enroll everybody again into a new store"
         )
     return store
 
@@ -186,7 +186,7 @@ def read_store(path: Path) -> FaceStore:
     """
     document = _read_document(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise StoreError(f"{path} is no store of faces; enrol writes one")
+        raise StoreError(f"{path} is no store of faces; enroll writes one")
     if document.get("version") != VERSION:
         raise StoreError(
             f"{path} has version {document.get('version')!r:.20}; this EdgeKit reads {VERSION}: "
@@ -235,7 +235,7 @@ def _read_document(path: Path) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise StoreError(
-            f"{path} is no JSON that enrol has written: {str(error)[:120]}; enrol again"
+            f"{path} is no JSON that enroll has written: {str(error)[:120]}; enroll again"
         ) from error
 
 
@@ -273,11 +273,11 @@ def _check_vectors(name: str, vectors: Vectors) -> None:
     if vectors.ndim != 2 or not 1 <= len(vectors) <= MAX_TEMPLATES:
         raise StoreError(
             f"{_printable(name)!r:.80} has templates of shape {vectors.shape}; a store keeps 1 to "
-            f"{MAX_TEMPLATES} of one person: forget the name and enrol it anew"
+            f"{MAX_TEMPLATES} of one person: forget the name and enroll it anew"
         )
     lengths = np.linalg.norm(vectors, axis=1)
     if not np.all(np.abs(lengths - 1) < _NORM_SLACK):
-        raise StoreError(f"a template of {_printable(name)!r:.80} is not of length 1; enrol again")
+        raise StoreError(f"a template of {_printable(name)!r:.80} is not of length 1; enroll again")
 
 
 def _printable(text: str) -> str:

@@ -68,9 +68,9 @@ def warp(frame: Array, matrix: Float64, side: int) -> NDArray[np.uint8]:
     if scale < 0.5:
         # Bilinear sampling looks at 2 x 2 pixels; what shrinks more would skip some of them.
         shrunk = 2 * scale
-        size_wh = [max(1, round(length * shrunk)) for length in frame.shape[1::-1]]
-        ratio = np.array([size_wh[0] / frame.shape[1], size_wh[1] / frame.shape[0]])
-        frame = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(length * shrunk)) for length in frame.shape[:2])
+        ratio = np.array([width / frame.shape[1], height / frame.shape[0]])
+        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         # Pixel centres: x_small = (x + 0.5) * ratio - 0.5.
         turn = matrix[:, :2] / ratio
         matrix = np.column_stack([turn, matrix[:, 2] + turn @ (0.5 - 0.5 * ratio)])

@@ -118,12 +118,13 @@ def _open(source: Source) -> Any:
         if not has_gstreamer():
             raise MissingDependencyError(
                 f"OpenCV {cv2.__version__} is built without GStreamer, as pip's wheels are, so it "
-                "cannot read a CSI camera; on a Jetson use the system's: sudo apt install "
-                "python3-opencv, in an environment made with --system-site-packages"
+                "cannot read a CSI camera; on a Jetson use the system's, in an environment made "
+                "with --system-site-packages: pip uninstall opencv-python-headless"
             )
         capture = cv2.VideoCapture(csi_pipeline(source.csi), cv2.CAP_GSTREAMER)
     elif source.camera is not None:
-        capture = cv2.VideoCapture(source.camera)
+        with _without_warnings():
+            capture = cv2.VideoCapture(source.camera)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that has waited
     else:
         capture = cv2.VideoCapture(str(source.video))
@@ -137,6 +138,21 @@ _ADVICE = {
     True: "is it plugged in, free, and may you read it (group video)?",
     False: "expected a video that OpenCV can read, such as .mp4 or .avi",
 }
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep OpenCV from telling of each way to a camera that it has tried."""
+    log = getattr(getattr(cv2, "utils", None), "logging", None)
+    if log is None:
+        yield
+        return
+    before = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        log.setLogLevel(before)
 
 
 def has_gstreamer() -> bool:

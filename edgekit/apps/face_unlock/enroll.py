@@ -1,4 +1,4 @@
-"""Enrol a person: from pictures or from a camera to templates in the store."""
+"""Enroll a person: from pictures or from a camera to templates in the store."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     check_name(arguments.name)
     source = given.source_of(arguments) if given.has_source(arguments) else None
     if bool(arguments.image) == (source is not None):
-        what = f"pictures and {source} are" if source is not None else "nothing to enrol from is"
+        what = f"pictures and {source} are" if source is not None else "nothing to enroll from is"
         raise UsageError(f"{what} given; give --image, or one of --camera, --csi and --video")
     if arguments.count < 1 or not arguments.timeout > 0:
         raise UsageError("--count is at least 1, and --timeout above 0")
@@ -157,7 +157,7 @@ def check_one_person(taken: Sequence[tuple[str, Vector]], threshold: float) -> N
         if others and max(others) < threshold:
             raise FaceError(
                 f"{origin} looks like none of the other pictures (cosine {max(others):.2f}; "
-                f"{threshold:.2f} is needed): is it another person? leave it out, or enrol it "
+                f"{threshold:.2f} is needed): is it another person? leave it out, or enroll it "
                 "alone; nothing was stored"
             )
 
