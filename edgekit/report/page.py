@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edgekit._version import __version__
-from edgekit.bundle import Bundle, is_bundle
-from edgekit.errors import UsageError
+from edgekit.bundle import Bundle
 from edgekit.report import words
 from edgekit.report.svg import printable
 from edgekit.report.view import View, view_of
+from edgekit.report.write import write_text
 
 _HERE = Path(__file__).parent
 _MOST_LABELS = 40
@@ -64,17 +62,7 @@ def write_report(bundle: Bundle, path: Path) -> Path:
         UsageError: Something that is no report is at that path, or its folder is missing.
         BundleIntegrityError: The bundle's ranges do not match their hash.
     """
-    if path.is_dir() or is_bundle(path):
-        raise UsageError(f"{path} is a folder or a bundle; give the name of an .html file")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist; make it, or choose another")
-    page = render(view_of(bundle)).encode("utf-8")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(page)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, render(view_of(bundle)), suffix=".html")
     return path
 
 
