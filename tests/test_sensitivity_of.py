@@ -67,6 +67,13 @@ def test_every_layer_is_judged_by_noise_and_by_the_metric(digits: Sensitivities)
     assert "top1 on 360 samples of heldout.npz (256 of them)" in digits.on
 
 
+def test_the_time_that_integers_save_is_measured_at_every_layer(digits: Sensitivities) -> None:
+    assert "times measured on onnxruntime" in digits.on
+    assert all(set(cost.saved_us) == {"onnxruntime"} for cost in digits.layers)
+    assert any(cost.saved_us["onnxruntime"] != 0 for cost in digits.layers)
+    assert all(0 <= cost.saved_share <= 1 for cost in digits.layers)
+
+
 def test_the_layer_that_cannot_bear_integers_comes_first(mixed: Sensitivities) -> None:
     first = mixed.layers[0]
 

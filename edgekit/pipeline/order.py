@@ -9,20 +9,28 @@ from pathlib import Path
 
 from edgekit.calibration.contract import Recipe
 from edgekit.calibration.search import Group
-from edgekit.calibration.sensitivity import Sensitivity
+from edgekit.calibration.sensitivity import Sensitivity, with_savings
 from edgekit.calibration.trials import Memory
 from edgekit.converters.quantize import Scheme, pick_scheme
+from edgekit.errors import EdgeKitError
+from edgekit.graph import Array
+from edgekit.pipeline.build import emit
+from edgekit.pipeline.check import why_not_here
+from edgekit.pipeline.layer_times import Savings, measure_savings
 from edgekit.pipeline.layers import integer_units
-from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.quantize import EQUALIZE
 from edgekit.pipeline.sensitivity import LIMIT_S, layers_alone
 from edgekit.pipeline.workbench import SIMULATED_ON, Workshop
 from edgekit.pipeline.yardstick import Yardstick
 from edgekit.preprocess import Preprocess
+from edgekit.quantized import QuantizedGraph
 from edgekit.runtimes.select import load
+from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
 _PART_OF_TIME = 0.2  # of a search's budget
+_MOST_TIMING_S = 4.0  # for the layers' times on one target
 _RUNS_A_LAYER = 5.0  # of the float model: opening the rest of it, which takes longest, and runs
 
 
@@ -124,13 +132,58 @@ class LayerOrder:
                 limit_s=min(self._limit_s, limit_s),
                 progress=self._tell,
             )
+        savings = self._savings(quantized, recipe, limit_s)
+        times = {item.runtime: item.microseconds for item in savings}
         samples = self._yardstick.samples
         part = "" if alone.samples == len(samples) else f" ({alone.samples} of them)"
         words = [
             f"{self._yardstick.name} on {samples.description}{part}",
+            *_times_in_words(savings),
         ]
         self._tell(f"ordered {len(alone.costs)} layers in {time.monotonic() - began:.0f} s")
-        return Found(alone.costs, "; ".join(words), alone.baseline)
+        return Found(with_savings(alone.costs, times), "; ".join(words), alone.baseline)
+
+    def _savings(self, quantized: QuantizedGraph, recipe: Recipe, limit_s: float) -> list[Savings]:
+        units, sample = integer_units(quantized), next(iter(self._yardstick.samples))
+        found: dict[str, Savings] = {}
+
+        def feed(session: Session) -> dict[str, Array]:
+            return self._yardstick.reading.feed(session, sample)
+
+        for target in self._targets:
+            if why_not_here(target.format) or target.format in found:
+                continue
+            self._tell(f"time the layers on {target.format}")
+            folder = self._stage / f"layers-{target.format}-{len(list(self._stage.iterdir()))}"
+            folder.mkdir()
+            integers, _ = self._workshop.build(target, recipe)
+            graph = self._workshop.maker.graph(recipe)
+            plain = replace(target, name="float", precision="fp32")
+            floats = emit(graph, plain, folder, fused=self._fused, progress=ignore)
+            try:
+                found[target.format] = measure_savings(
+                    units,
+                    graph,
+                    floats,
+                    integers,
+                    feed,
+                    preprocess=self._preprocess,
+                    limit_s=min(_MOST_TIMING_S, limit_s / len(self._targets)),
+                )
+            except EdgeKitError as error:
+                self._tell(f"layers are not timed on {target.format}: {error}")
+        return list(found.values())
+
+
+def _times_in_words(savings: Sequence[Savings]) -> list[str]:
+    measured = [f"{item.runtime} {item.version}" for item in savings if item.is_measured]
+    shared = [f"{item.runtime} {item.version}" for item in savings if not item.is_measured]
+    words = []
+    if measured:
+        words.append(f"times measured on {' and '.join(measured)}")
+    if shared:
+        words.append(f"times by share of the work on {' and '.join(shared)}")
+    return words or ["times by share of the work: no target runs here"]
 
 
 def judged_scheme(targets: Sequence[Target]) -> Scheme:
