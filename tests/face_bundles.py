@@ -10,7 +10,8 @@ from networks.minifasnet import PREPROCESS as LIVENESS_STEPS
 
 from edgekit.cli.main import main
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
 DETECTOR = DATA / "model-face-yunet" / "yunet_n_640_640.onnx"
 EMBEDDER = DATA / "model-face-mobileface-v2" / "mobileface_v2.onnx"
 CALTECH = DATA / "data-faces-caltech"

@@ -15,18 +15,19 @@ from typing import Any
 import face_bundles
 import numpy as np
 import pytest
+from face_bundles import CALTECH, NUAA, convert, make_bundles
+from simulated_session import be_a_gpu_machine
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
-from face_bundles import CALTECH, NUAA, convert, make_bundles  # noqa: E402
-
 from edgekit.apps import APPS  # noqa: E402
-from edgekit.apps.face_unlock.recognise import open_recogniser  # noqa: E402
+from edgekit.apps.face_unlock.recognise import Limits, open_recogniser  # noqa: E402
 from edgekit.cli.main import main  # noqa: E402
 from edgekit.runtimes import RUNTIMES  # noqa: E402
 
 needs_networks = pytest.mark.skipif(
-    not face_bundles.are_there() or any(RUNTIMES[name].missing() for name in ("onnxruntime",)),
+    not face_bundles.are_there()
+    or any(RUNTIMES[name].missing() for name in ("onnxruntime", "openvino", "litert")),
     reason=face_bundles.REASON,
 )
 
@@ -134,6 +135,31 @@ def test_every_runtime_knows_the_same_person(desk: Desk, device: str) -> None:
     (reference,) = desk.check(ADA[3], words=("--device", "onnxruntime")).data["images"]
     assert item["known"] == "ada"
     assert item["cosine"] == pytest.approx(reference["cosine"], abs=PARITY_ATOL)
+
+
+@needs_networks
+def test_people_enrolled_on_a_desktop_are_known_on_a_board(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.enroll("ada", *ADA[:2])
+    steps = {"detector": "letterbox-topleft,bgr", "embedder": "none,rgb"}
+    sources = {"detector": face_bundles.DETECTOR, "embedder": face_bundles.EMBEDDER}
+    board = {
+        name: convert(
+            sources[name], tmp_path / f"{name}.edgekit", "-t", "tensorrt", "--preprocess", words
+        )
+        for name, words in steps.items()
+    }
+    be_a_gpu_machine(monkeypatch)  # an engine is its ONNX file, run by ONNX Runtime
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+
+    (item,) = (
+        Desk(board, desk.store, desk.capsys)
+        .check(ADA[3], words=("--device", "tensorrt"))
+        .data["images"]
+    )
+
+    assert item["known"] == "ada"
 
 
 @dataclass(frozen=True)
@@ -431,6 +457,16 @@ def test_the_apps_and_their_actions_are_listed(capsys: pytest.CaptureFixture[str
             assert action in said
             with pytest.raises(SystemExit):
                 main(["app", name, action, "--help"])
+
+
+def test_the_page_tells_every_action_and_the_defaults() -> None:
+    page = (face_bundles.ROOT / "docs" / "face_unlock.md").read_text(encoding="utf-8")
+
+    for action in APPS["face-unlock"].load().actions:
+        assert f"`{action}" in page
+    limits = Limits()
+    for words in (f"default, {limits.threshold}", f"{limits.eyes:.0f} pixels between the eyes"):
+        assert words in page
 
 
 def test_listing_the_apps_loads_no_heavy_library() -> None:

@@ -1,6 +1,6 @@
 """``edgekit``: find the command, run it, turn its errors into one line and a status.
 
-Exit status: 0 done; 1 to 8 as the error tree says (see ``edgekit.errors``); 70 our
+Exit status: 0 done; 1 to 9 as the error tree says (see ``edgekit.errors``); 70 our
 own fault; 130 stopped by Ctrl-C; 141 the reader of our output went away.
 """
 

@@ -118,8 +118,9 @@ def _open(source: Source) -> Any:
         if not has_gstreamer():
             raise MissingDependencyError(
                 f"OpenCV {cv2.__version__} is built without GStreamer, as pip's wheels are, so it "
-                "cannot read a CSI camera; on a Jetson use the system's, in an environment made "
-                "with --system-site-packages: pip uninstall opencv-python-headless"
+                "cannot read a CSI camera; on a Jetson use JetPack's (libopencv-python) in an "
+                "environment made with --system-site-packages: pip uninstall "
+                "opencv-python-headless"
             )
         capture = cv2.VideoCapture(csi_pipeline(source.csi), cv2.CAP_GSTREAMER)
     elif source.camera is not None:

@@ -22,8 +22,8 @@ def why_no_window() -> str:
     found = re.search(r"^\s*GUI:\s+(\S+)", cv2.getBuildInformation(), re.M)
     if found is None or found[1] == "NONE":
         return (
-            f"OpenCV {cv2.__version__} is built without windows (opencv-python and the "
-            "system's python3-opencv have them)"
+            f"OpenCV {cv2.__version__} is built without windows (opencv-python and "
+            "JetPack's have them)"
         )
     has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not has_display:
