@@ -17,6 +17,7 @@ from typing import Any
 from edgekit.artifact import Artifact
 from edgekit.converters.emitters.facts import facts_of
 from edgekit.converters.emitters.tensorrt_cache import CACHE_FILE, calibration_cache
+from edgekit.converters.emitters.tensorrt_ranges import check_ranges, ranges_of_frames
 from edgekit.converters.emitters.tensorrt_support import check_support, oldest_tensorrt
 from edgekit.converters.emitters.tensorrt_typed import OPSETS as TYPED_OPSETS
 from edgekit.converters.emitters.tensorrt_typed import half_codes, half_pairs, type_integers
@@ -67,13 +68,16 @@ def emit(
 
     Raises:
         UnsupportedOperatorError: TensorRT's parser does not take a node.
+        ShapeError: The target's ranges hold shapes that the model cannot have.
         ModelFormatError: A file is over ONNX's limit of 2 GiB.
     """
     fused = dict(preprocess or {})
+    target = replace(target, ranges=ranges_of_frames(target.ranges, fused))
     table = graph if isinstance(graph, QuantizedGraph) else None
     graph = _prepared(written_graph(graph, target), fused)
     plain = _lowered(graph)
     check_support(plain)
+    check_ranges(plain, target.ranges)
     facts = facts_of(graph, target=target, fused=fused)
     write_graph(replace(plain, metadata=facts), folder / MODEL_FILE)
     files = {"model": MODEL_FILE}
