@@ -15,7 +15,9 @@ from edgekit.apps.face_unlock.recognise import (
     Recogniser,
     open_recogniser,
 )
+from edgekit.apps.face_unlock.store import FaceStore, load_store
 from edgekit.apps.vision.video import Source
+from edgekit.errors import UsageError
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +52,20 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", required=True, type=Path, metavar="FILE", help="the enrolled people (.json)"
     )
+
+
+def store_of(arguments: argparse.Namespace, recogniser: Recogniser) -> FaceStore:
+    """Return the enrolled people, as the embedder sees them.
+
+    Raises:
+        UsageError: There is no such file.
+        StoreError: It is no store, or that of another embedder.
+    """
+    path = arguments.store
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; edgekit app face-unlock enroll writes it")
+    embedder = recogniser.embedder
+    return load_store(path, embedder=embedder.fingerprint, model=embedder.name)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from edgekit.apps.app import Output
 from edgekit.apps.face_unlock import arguments as given
 from edgekit.apps.face_unlock.recognise import Limits, View
 from edgekit.apps.face_unlock.show import draw_view
-from edgekit.apps.face_unlock.store import load_store
 from edgekit.apps.vision.images import read_frame, write_frame
 from edgekit.errors import UsageError
 
@@ -40,12 +39,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Look at each picture; 1 where one shows nobody that is enrolled."""
     if arguments.output is not None and len(arguments.image) != 1:
         raise UsageError(f"--output takes one picture; {len(arguments.image)} are given")
-    if not arguments.store.exists():
-        raise UsageError(f"{arguments.store} does not exist; enroll writes it")
     views: list[tuple[Path, View]] = []
     with given.recogniser_of(arguments) as recogniser:
-        embedder = recogniser.embedder
-        store = load_store(arguments.store, embedder=embedder.fingerprint, model=embedder.name)
+        store = given.store_of(arguments, recogniser)
         for path in arguments.image:
             frame = read_frame(path)
             view = recogniser.look(frame, store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +90,7 @@ class View:
     name: str = ""
     cosine: float | None = None
     is_known: bool = False
-    times_ms: dict[str, float] = field(default_factory=dict)
+    times_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:

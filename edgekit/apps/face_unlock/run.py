@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
@@ -18,7 +18,7 @@ from edgekit.apps.face_unlock.check import in_words
 from edgekit.apps.face_unlock.lock import FRAMES, Lock
 from edgekit.apps.face_unlock.recognise import Recogniser, View
 from edgekit.apps.face_unlock.show import draw_view
-from edgekit.apps.face_unlock.store import FaceStore, load_store
+from edgekit.apps.face_unlock.store import FaceStore
 from edgekit.apps.vision.video import open_frames
 from edgekit.apps.vision.window import Window, why_no_window
 from edgekit.errors import UsageError
@@ -57,12 +57,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     lock = Lock(arguments.frames)
     if arguments.timeout is not None and not arguments.timeout > 0:
         raise UsageError(f"--timeout {arguments.timeout}; seconds above 0 are expected")
-    if not arguments.store.exists():
-        raise UsageError(f"{arguments.store} does not exist; enroll writes it")
     with ExitStack() as stack:
         recogniser = stack.enter_context(given.recogniser_of(arguments))
-        embedder = recogniser.embedder
-        store = load_store(arguments.store, embedder=embedder.fingerprint, model=embedder.name)
+        store = given.store_of(arguments, recogniser)
         frames = stack.enter_context(open_frames(source))
         window = None
         if not (arguments.json or arguments.no_window):
@@ -100,7 +97,7 @@ class Watch:
     unlocks: int = 0
     _count: int = 0
     _said: str = ""
-    _times_ms: list[dict[str, float]] = field(default_factory=list)
+    _times_ms: list[Mapping[str, float]] = field(default_factory=list)
 
     def follow(
         self, frames: Iterator[Frame], *, once: bool = False, timeout_s: float | None = None
