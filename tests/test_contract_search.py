@@ -314,13 +314,14 @@ def test_the_time_for_the_order_is_kept_free_beside_half_of_the_budget() -> None
     assert [len(recipe.keep_float) for recipe in bench.recipes] == [0, 1]
 
 
-def test_an_order_that_does_not_fit_is_not_asked_for() -> None:
-    bench = Bench(takes_s=1, order_s=50)
+def test_an_order_that_does_not_fit_leaves_its_time_to_what_comes_before() -> None:
+    bench = Bench(takes_s=5, order_s=50)
 
-    outcome = bench.run(limit_s=40)
+    outcome = bench.run(limit_s=45)
 
     assert outcome.is_out_of_time
     assert bench.limits == []
+    assert bench.recipes[-1] == Recipe("auto", ("rounding",))
 
 
 def test_the_order_is_told_how_long_it_may_take() -> None:

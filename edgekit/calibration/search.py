@@ -121,8 +121,11 @@ def _cheap_rungs(climb: Climb, ladder: Ladder, artifacts: Sequence[str]) -> Tria
     scale, order_s = climb.scale, ladder.order_s(ladder.start)
 
     def is_due() -> bool:
-        """Whether what is left of the time belongs to the last rung, which helps any model."""
-        return climb.budget.is_half_spent(beside_s=order_s)
+        """Whether what is left of the time belongs to the last rung, which helps any model.
+
+        Unless that is out of reach.
+        """
+        return climb.budget.fits(order_s) and climb.budget.is_half_spent(beside_s=order_s)
 
     best = climb.first(ladder.start, artifacts)
     try:
