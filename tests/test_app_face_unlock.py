@@ -21,6 +21,7 @@ from simulated_session import be_a_gpu_machine
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from edgekit.apps import APPS  # noqa: E402
+from edgekit.apps.face_unlock.faces import embed_face  # noqa: E402
 from edgekit.apps.face_unlock.recognise import Limits, open_recogniser  # noqa: E402
 from edgekit.cli.main import main  # noqa: E402
 from edgekit.runtimes import RUNTIMES  # noqa: E402
@@ -406,6 +407,31 @@ def test_the_figures_are_those_of_all_pairs(desk: Desk, tmp_path: Path) -> None:
     assert found["at"]["false_reject_rate"] == pytest.approx(np.mean(np.array(same) < 0.8))
     assert found["at"]["false_accept_rate"] == 0
     assert found["equal_error_rate"] == 0  # three persons who look nothing like one another
+
+
+@needs_networks
+def test_aligned_faces_are_what_the_embedder_is_measured_on(desk: Desk, tmp_path: Path) -> None:
+    folder, aligned = tmp_path / "people", tmp_path / "aligned"
+    for person in ("p01", "p02"):
+        (folder / person).mkdir(parents=True)
+        for path in sorted((CALTECH / person).glob("*.jpg"))[:3]:
+            (folder / person / path.name).symlink_to(path)
+    save(folder / "p01" / "wall.png", np.full((300, 300, 3), 90, np.uint8))
+    words = [str(word) for word in desk.models() if word not in ("--store", desk.store)]
+
+    answer = desk.ask("align", "--pairs", folder, "--output", aligned, *words, "--json")
+
+    assert (answer.data["written"], answer.data["refused"]) == (6, {"no face": 1})
+    with open_recogniser(
+        detector=desk.bundles["detector"], embedder=desk.bundles["embedder"], threads=1
+    ) as recogniser:
+        for path in sorted(folder.glob("*/*.jpg")):
+            crop = cv2.imread(str(aligned / path.parent.name / f"{path.name}.png"))
+            vector = recogniser.look(cv2.imread(str(path))).vector
+            assert np.array_equal(embed_face(recogniser.embedder, crop), vector)
+    again = desk.ask("align", "--pairs", folder, "--output", aligned, *words)
+    assert again.status == 2
+    assert "not empty" in again.err
 
 
 @needs_networks

@@ -9,7 +9,7 @@ are from.
 from __future__ import annotations
 
 from edgekit.apps.app import Action, App
-from edgekit.apps.face_unlock import check, enroll, measure, people, run
+from edgekit.apps.face_unlock import align, check, enroll, measure, people, run
 
 APP = App(
     actions={
@@ -23,6 +23,12 @@ APP = App(
             measure.configure,
             measure.run,
             measure.EXAMPLE,
+        ),
+        "align": Action(
+            "write the aligned faces of pictures, to calibrate or judge an embedder on",
+            align.configure,
+            align.run,
+            align.EXAMPLE,
         ),
         "people": Action("list who is enrolled", people.configure_people, people.run_people),
         "forget": Action("delete a person", people.configure_forget, people.run_forget),

@@ -105,7 +105,7 @@ def evaluate_pairs(
     vectors: list[NDArray[np.float32]] = []
     names: list[str] = []
     refused = Counter[str]()
-    people = _people_of(folder)
+    people = people_in(folder)
     total = sum(map(len, people.values()))
     for name, paths in people.items():
         if progress is not None:
@@ -113,7 +113,7 @@ def evaluate_pairs(
         for path in paths:
             view = recogniser.look(read_frame(path))
             if view.problem or view.vector is None:
-                refused[view.problem.partition(":")[0].partition(";")[0]] += 1
+                refused[view.kind_of_problem] += 1
                 continue
             vectors.append(view.vector)
             names.append(name)
@@ -226,7 +226,7 @@ def evaluate_attacks(
         for path in _pictures_of(folder):
             view = recogniser.look(read_frame(path))
             if view.live is None:
-                refused[view.problem.partition(":")[0].partition(";")[0]] += 1
+                refused[view.kind_of_problem] += 1
             else:
                 found.append(view.live)
         if not found:
@@ -235,7 +235,12 @@ def evaluate_attacks(
     return Attacks(chances[0], chances[1], dict(refused), recogniser.limits.live)
 
 
-def _people_of(folder: Path) -> dict[str, list[Path]]:
+def people_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the pictures of each person, by the names of the folders.
+
+    Raises:
+        UsageError: There are not two persons.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; expected one with a folder for each person")
     people = {

@@ -75,7 +75,9 @@ class View:
     Args:
         faces: All that were found, the largest first.
         problem: Why nobody can be known from it, or ``""``.
-        vector: Of the face, float32, of length 1; None where there is a problem before it.
+        aligned: The face upright in a square, as the embedder takes it; None where there is a
+            problem before it.
+        vector: Of the face, float32, of length 1; None likewise.
         live: Chance of being live; None without a liveness model.
         name: Of the person that it is nearest to; ``""`` where nobody is enrolled.
         cosine: To that person.
@@ -85,6 +87,7 @@ class View:
 
     faces: tuple[Face, ...] = ()
     problem: str = ""
+    aligned: Frame | None = None
     vector: NDArray[np.float32] | None = None
     live: float | None = None
     name: str = ""
@@ -100,6 +103,11 @@ class View:
         if self.is_known:
             return f"this is {self.name}"
         return "nobody that is enrolled" if self.name else "nobody is enrolled"
+
+    @property
+    def kind_of_problem(self) -> str:
+        """The problem without its figures and what to do, to be counted."""
+        return self.problem.partition(":")[0].partition(";")[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict, without the vector."""
@@ -167,6 +175,7 @@ class Recogniser:
         return View(
             faces,
             problem,
+            aligned,
             vector,
             live,
             name="" if nearest is None else nearest.name,
