@@ -31,7 +31,9 @@ def configure(parser: Parser) -> None:
     """Add the arguments."""
     parser.add_argument("model", type=options.existing_path, help="the source model, an .onnx file")
     options.add_calibration(parser, options.SAMPLES, required=True)
-    parser.add_argument("--output", "-o", type=Path, help="the ranges (default: MODEL.ranges.json)")
+    parser.add_argument(
+        "--output", "-o", type=options.output_file, help="the ranges (default: MODEL.ranges.json)"
+    )
     options.add_inputs(parser)
     parser.add_argument(
         "--method",
@@ -57,8 +59,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from edgekit.pipeline.calibration import calibrate
 
     output: Path = arguments.output or arguments.model.with_suffix(".ranges.json")
-    if not output.parent.is_dir():
-        raise UsageError(f"the folder {output.parent} does not exist; create it first")
+    if output.resolve() == arguments.model.resolve():
+        raise UsageError(f"{output} is the model itself; give another --output")
     with console.progress() as stage:
         result = calibrate(
             arguments.model,

@@ -50,7 +50,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--repair",
-        type=Path,
+        type=options.output_file,
         metavar="FILE",
         help="write a quantized model with what TensorRT minds repaired",
     )

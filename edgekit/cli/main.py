@@ -6,11 +6,13 @@ own fault; 130 stopped by Ctrl-C; 141 the reader of our output went away.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from edgekit._version import __version__
@@ -21,6 +23,14 @@ from edgekit.registry import pick
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+_REFUSALS = frozenset(
+    getattr(errno, name, 0)
+    for name in (
+        "EACCES", "EDQUOT", "EFBIG", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE",
+        "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS",
+    )
+)  # fmt: skip
 
 _HELP_WORDS = ("-h", "--help", "help")
 _VERBOSE_WORDS = ("-v", "--verbose")
@@ -77,17 +87,38 @@ def _run_command(name: str, argv: list[str]) -> int:
     parser = Parser(f"edgekit {name}", description=f"{entry.summary}.", epilog=command.example)
     command.configure(parser)
     parser.add_argument(*_VERBOSE_WORDS, action="store_true", help="log what is done; full errors")
-    options = parser.parse_strictly(argv)
+    with _of_the_system():
+        options = parser.parse_strictly(argv)
     if options.verbose:
         _start_logging()
     console = Console(json_only=getattr(options, "json", False))
     try:
-        return command.run(options, console)
+        with _of_the_system():
+            return command.run(options, console)
     except EdgeKitError as error:
         if not console.has_answered:
             raise
         # stdout already holds its one document, which tells what failed.
         return _report(error, [word for word in argv if word != "--json"])
+
+
+@contextmanager
+def _of_the_system() -> Iterator[None]:
+    """Say in one line what the system refuses: a full disk, a folder that is not ours.
+
+    Raises:
+        UsageError: Instead of the system's error; another of its kind is a fault of ours.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        what = " and ".join(str(name) for name in (error.filename, error.filename2) if name)
+        raise UsageError(
+            f"the system refuses {what or 'a file'}: {error.strerror}; check the path, its "
+            "permissions and the free space"
+        ) from error
 
 
 def _help_text() -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 """What takes an option: a parser, or a group in it."""
 
+_MAX_THREADS = 4096
+
 SAMPLES = "a folder of pictures, a video, .npy, .npz, or MODULE:NAME (imports that module)"
 """What ``--calibration`` takes."""
 
@@ -39,6 +41,8 @@ def existing_path(text: str) -> Path:
         UsageError: It is not; the message names the closest name beside it.
     """
     path = Path(text)
+    if not text:
+        raise UsageError("the path is empty; give that of a file or folder")
     if path.exists():
         return path
     import difflib
@@ -49,11 +53,35 @@ def existing_path(text: str) -> Path:
     raise UsageError(f"{text} does not exist{hint}")
 
 
+def output_file(text: str) -> Path:
+    """Return the path of a file that can be written; one that is there is replaced.
+
+    Raises:
+        UsageError: It is a folder or a device, or its folder is not there.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise UsageError(f"{text or 'the empty path'} is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{text} is a device, which would be replaced; give the name of a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist; create it first")
+    return path
+
+
 def positive_int(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def thread_count(text: str) -> int:
+    """Return a number of threads that every engine can take."""
+    count = positive_int(text)
+    if count > _MAX_THREADS:
+        raise UsageError(f"{text} threads are more than any machine has; leave --threads out")
+    return count
 
 
 def positive_seconds(text: str) -> float:
@@ -205,7 +233,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add ``--threads``."""
     parser.add_argument(
         "--threads",
-        type=positive_int,
+        type=thread_count,
         metavar="N",
         help="threads of each engine (default: its own)",
     )

@@ -44,7 +44,13 @@ def configure(parser: Parser) -> None:
         metavar="[NAME=]FILE",
         help="a picture, or an array (.npy); once for each input",
     )
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="keep all outputs (.npz)")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=options.output_file,
+        metavar="FILE",
+        help="keep all outputs (.npz)",
+    )
     parser.add_argument("--device", default="auto", metavar="RUNTIME", help="run it on this one")
     options.add_artifact(parser)
     options.add_threads(parser)

@@ -47,7 +47,11 @@ def configure(parser: Parser) -> None:
         help="a bundle of your own (default: a small network that comes along)",
     )
     parser.add_argument(
-        "--report", type=Path, default=Path(REPORT), metavar="FILE", help=f"default: {REPORT}"
+        "--report",
+        type=options.output_file,
+        default=Path(REPORT),
+        metavar="FILE",
+        help=f"default: {REPORT}",
     )
     options.add_json(parser)
 

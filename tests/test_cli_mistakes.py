@@ -1,0 +1,115 @@
+"""What a user mistypes, and what the system refuses, ends in one line with a code."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import edgekit.cli
+from edgekit.cli.command import Command
+from edgekit.cli.main import INTERNAL_ERROR, main
+from edgekit.cli.options import existing_path, output_file, thread_count
+from edgekit.errors import UsageError
+from edgekit.registry import Entry
+
+
+def use_doctor(monkeypatch: pytest.MonkeyPatch, run: Callable[..., int]) -> None:
+    command = Command(configure=lambda parser: None, run=run)
+    monkeypatch.setattr(Entry, "load", lambda self: command)
+    monkeypatch.setitem(edgekit.cli.COMMANDS, "doctor", Entry("unused:unused"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG])
+def test_what_the_system_refuses_is_one_line_with_the_path(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number), "out/model.edgekit")
+
+    use_doctor(monkeypatch, refuse)
+
+    status = main(["doctor"])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert status == UsageError.exit_status
+    assert line.startswith("edgekit: error EK100: the system refuses out/model.edgekit: ")
+    assert os.strerror(number) in line
+
+
+def test_another_error_of_the_system_is_a_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    use_doctor(monkeypatch, fail)
+
+    assert main(["doctor"]) == INTERNAL_ERROR
+    assert "please report it" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Output:
+    """A name that no file can be written to, and what is said."""
+
+    name: str
+    says: str
+
+
+OUTPUTS = (
+    Output("", "the empty path is a folder"),
+    Output(".", "is a folder"),
+    Output("/", "is a folder"),
+    Output("no/such/file", "no/such does not exist; create it first"),
+    Output(f"{__file__}/file", "does not exist"),
+)
+
+
+@pytest.mark.parametrize("case", OUTPUTS, ids=lambda case: case.name)
+def test_an_output_that_cannot_be_a_file_is_refused_before_the_work(case: Output) -> None:
+    with pytest.raises(UsageError, match=case.says):
+        output_file(case.name)
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(UsageError, match="is a device, which would be replaced"):
+        output_file(str(pipe))
+
+
+def test_a_file_that_is_there_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "old.npz"
+    path.write_bytes(b"")
+
+    assert output_file(str(path)) == path
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="the path is empty"):
+        existing_path("")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "99999999999"])
+def test_threads_are_a_number_that_engines_take(text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        thread_count(text)
+
+
+def test_the_ranges_do_not_replace_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"a model")
+
+    status = main(["calibrate", str(model), "-c", str(tmp_path), "-o", str(model)])
+
+    assert status == UsageError.exit_status
+    assert "is the model itself" in capsys.readouterr().err
+    assert model.read_bytes() == b"a model"
