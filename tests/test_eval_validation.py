@@ -238,3 +238,29 @@ def test_what_is_no_validation_set_is_refused_with_what_one_is(tmp_path: Path) -
 def test_every_kind_refuses_an_empty_folder_in_words(tmp_path: Path, kind: str) -> None:
     with pytest.raises(EdgeKitError, match=str(tmp_path)):
         open_validation(tmp_path, WANTED, kind=kind)
+
+
+@pytest.mark.parametrize("kind", VALIDATIONS)
+@pytest.mark.parametrize("content", [b"", b"\xcc\xba\x00 junk"], ids=["empty", "junk"])
+def test_every_kind_refuses_a_file_that_is_no_such_set_in_words(
+    tmp_path: Path, kind: str, content: bytes
+) -> None:
+    file = tmp_path / "samples"
+    file.write_bytes(content)
+
+    with pytest.raises(EdgeKitError, match=str(file)):
+        open_validation(file, WANTED, kind=kind)
+
+
+def test_the_current_folder_is_looked_at_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "test" / "a.png")
+    (tmp_path / "testannot").mkdir()
+    cv2.imwrite(str(tmp_path / "testannot" / "a.png"), np.full((6, 9), 2, np.uint8))
+    monkeypatch.chdir(tmp_path / "test")
+
+    (mask,) = labels_of(Path())
+
+    assert guess_kind(Path()) == "masks"
+    assert np.unique(mask).tolist() == [2]

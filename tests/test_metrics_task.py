@@ -393,6 +393,7 @@ def test_options_follow_the_name() -> None:
         ("topk:n=3", "no option 'n'; it has: k"),
         ("topk:k=three", "not a number"),
         ("no_such_module:f", "no metric no_such_module:f"),
+        (":f", "no metric :f"),
         ("math:pi", "is a float"),
     ],
 )

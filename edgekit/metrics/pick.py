@@ -63,7 +63,7 @@ def user_object(module: str, name: str, *, kind: str) -> Any:
     """
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise UsageError(
             f"no {kind} {module}:{name}: {error}; give a name of the table, or an importable "
             "module:function (the current folder is not searched unless PYTHONPATH names it)"

@@ -15,6 +15,7 @@ from edgekit.runtimes.validation.sample import (
     LabelledSample,
     Validation,
     Wanted,
+    masks_beside,
     pictures_in,
 )
 
@@ -55,6 +56,7 @@ VALIDATIONS: dict[str, Entry] = {
 }
 
 _KIND_OF_SUFFIX = {".npz": "npz", ".csv": "csv", ".json": "coco"}
+_FOLDERS = ("folders", "masks", "pictures")
 
 
 def open_validation(path: Path, wanted: Wanted, *, kind: str = "auto") -> Validation:
@@ -66,11 +68,13 @@ def open_validation(path: Path, wanted: Wanted, *, kind: str = "auto") -> Valida
         kind: A line of ``VALIDATIONS``; ``"auto"`` looks at what is there.
 
     Raises:
-        UsageError: It is nothing of the kind.
+        UsageError: It is nothing of the kind, or a file where a folder is expected.
         InputError: It is, but malformed.
         MissingDependencyError: Pictures are to be read without OpenCV.
     """
     chosen = guess_kind(path) if kind == "auto" else kind
+    if chosen in _FOLDERS and not path.is_dir():
+        raise UsageError(f"{path} is not a folder; samples of kind {chosen!r} are one")
     validation: Validation = pick(VALIDATIONS, chosen, kind="kind of validation set").load()(
         path, wanted
     )
@@ -92,7 +96,7 @@ def guess_kind(path: Path) -> str:
             return "csv"
         if len(list(path.glob("*.json"))) == 1:
             return "coco"
-        if (path / "masks").is_dir() or path.with_name(f"{path.name}annot").is_dir():
+        if (path / "masks").is_dir() or masks_beside(path).is_dir():
             return "masks"
         if pictures_in(path):
             return "pictures"

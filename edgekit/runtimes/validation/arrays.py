@@ -92,5 +92,5 @@ def _read(path: Path) -> dict[str, Array]:
         # No pickle: the file may come from anywhere.
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable .npz file: {error}") from error

@@ -48,25 +48,30 @@ def open_csv(path: Path, wanted: Wanted) -> Validation:
     A label is a number from 0, or a name among the model's labels.
 
     Raises:
-        InputError: A column is missing, or a label is neither.
+        InputError: A column is missing, a label is neither, or the file is no text.
     """
     file = path / "labels.csv" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file} does not exist; a CSV with columns image and label is expected")
     readers = []
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text)
-        if not {"image", "label"} <= set(rows.fieldnames or ()):
-            raise InputError(
-                f"{file} has the columns {rows.fieldnames}; image and label are expected"
-            )
-        for line, row in enumerate(rows, start=2):
-            label = _read_label(row["label"] or "", wanted.labels, f"{file}, line {line}")
-            name = row["image"] or ""
-            readers.append(partial(_read, file.parent / name, wanted, label, name))
+    for line, (name, text) in enumerate(_rows(file), start=2):
+        label = _read_label(text, wanted.labels, f"{file}, line {line}")
+        readers.append(partial(_read, file.parent / name, wanted, label, name))
     return Validation(
         "csv", f"{len(readers)} pictures of {file.name}", is_labelled=True, readers=readers
     )
+
+
+def _rows(file: Path) -> list[tuple[str, str]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            rows = csv.DictReader(text)
+            columns = rows.fieldnames
+            if {"image", "label"} <= set(columns or ()):
+                return [(row["image"] or "", row["label"] or "") for row in rows]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise InputError(f"{file} is not a readable CSV: {error}") from error
+    raise InputError(f"{file} has the columns {columns}; image and label are expected")
 
 
 def open_pictures(path: Path, wanted: Wanted) -> Validation:

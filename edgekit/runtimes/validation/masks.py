@@ -11,6 +11,7 @@ from edgekit.runtimes.validation.sample import (
     LabelledSample,
     Validation,
     Wanted,
+    masks_beside,
     pictures_in,
     read_frame,
 )
@@ -27,7 +28,7 @@ def open_masks(path: Path, wanted: Wanted) -> Validation:
     """
     images, masks = path / "images", path / "masks"
     if not images.is_dir():
-        images, masks = path, path.with_name(f"{path.name}annot")
+        images, masks = path, masks_beside(path)
     readers = []
     for picture in pictures_in(images):
         mask = masks / f"{picture.stem}.png"

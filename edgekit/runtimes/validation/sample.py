@@ -113,6 +113,12 @@ def _relabelled(read: Callable[[], LabelledSample], label: Any) -> LabelledSampl
     return replace(read(), expected=label)
 
 
+def masks_beside(folder: Path) -> Path:
+    """Return ``testannot`` for ``test``: where CamVid's usual copies have the masks."""
+    whole = folder.absolute()  # "." has no name
+    return whole.parent / f"{whole.name}annot"
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures of a folder, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
