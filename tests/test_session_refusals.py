@@ -36,6 +36,17 @@ def test_garbage_is_an_error_with_the_engines_words(runtime: str) -> None:
         require(runtime).open(artifact, BytesFiles({"model": b"garbage" * 50, "weights": b""}))
 
 
+def test_an_engines_words_are_on_one_line(runtime: str) -> None:
+    if runtime == "tensorrt":
+        pytest.skip("its builder refuses, in a process that logs a line for each complaint")
+    artifact = Artifact(RUNTIME_FORMATS[runtime][0], "fp32", {"model": "x"}, (), ())
+
+    with pytest.raises(EngineError) as caught:
+        require(runtime).open(artifact, BytesFiles({"model": b"garbage" * 50, "weights": b""}))
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_manifest_of_another_file_is_refused(runtime: str) -> None:
     with open_tiny(runtime) as session:
         artifact = session.artifact

@@ -87,7 +87,8 @@ class EngineSession(Session):
         try:
             engine = self._load(artifact, files, options)
         except self._engine_errors as error:
-            raise EngineError(f"{self.runtime} cannot load {artifact.name}: {error}") from error
+            words = _on_one_line(error)
+            raise EngineError(f"{self.runtime} cannot load {artifact.name}: {words}") from error
         self.artifact = complete(artifact, engine)
         self.options = options
         self._input_places = positions(self.artifact.inputs, engine.inputs, kind="input")
@@ -213,7 +214,8 @@ class EngineSession(Session):
         try:
             return self._run(feed, into)
         except self._engine_errors as error:
-            raise EngineError(f"{self.runtime} failed on {self.artifact.name}: {error}") from error
+            words = _on_one_line(error)
+            raise EngineError(f"{self.runtime} failed on {self.artifact.name}: {words}") from error
 
     def _run_fed(self, feed: list[Array]) -> dict[str, Array]:
         self._lifetime.enter()
@@ -229,3 +231,8 @@ class EngineSession(Session):
                     self.parallel_calls, thread_name_prefix=f"edgekit-{self.runtime}"
                 )
             return self._executor
+
+
+def _on_one_line(error: Exception) -> str:
+    """Return an engine's own words: they run over several lines, with rules between."""
+    return " ".join(str(error).split())
