@@ -139,6 +139,7 @@ MISTYPED_CASES = [
     MistypedCase("key", "meen=1", "did you mean 'mean'.*choose from"),
     MistypedCase("choice", "resize=letterboxx", "did you mean 'letterbox'"),
     MistypedCase("number", "mean=0.5:x", "'x' is not a number such as"),
+    MistypedCase("divided_twice", "mean=1/2/3", "such as 1:2:3"),
     MistypedCase("division_by_zero", "scale=1/0", "scale=1/0"),
     MistypedCase("twice", "rgb,bgr", "gives colour twice"),
     MistypedCase("empty", "", "no preprocessing word named ''"),

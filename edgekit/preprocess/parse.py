@@ -65,6 +65,8 @@ def _read_pair(word: str) -> tuple[str, Any]:
 
 
 def _read_number(text: str) -> float:
+    if text.count("/") > 1:
+        raise ValueError(f"{text!r} divides twice; a value for each channel is such as 1:2:3")
     if "/" in text:
         above, _, below = text.partition("/")
         return _read_number(above) / _read_number(below)
