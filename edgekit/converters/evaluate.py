@@ -47,15 +47,19 @@ def evaluate(
     return run_model(graph_to_bytes(lean), {**feeds, **large}, optimize=optimize)
 
 
-def open_graph(graph: Graph) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """Return a function that runs the graph, which ONNX Runtime may rewrite within rounding.
+def open_graph(
+    graph: Graph, *, optimize: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return a function that runs the graph several times; ``evaluate`` runs it once.
 
-    For a graph that is run several times; ``evaluate`` runs it once, exactly as it is.
+    Args:
+        graph: The model.
+        optimize: As for ``evaluate``; it makes opening slower and running faster.
 
     Raises:
         EngineError: ONNX Runtime refuses the model; the function, where it fails on it.
     """
-    return _open(graph_to_bytes(graph), optimize=True)
+    return _open(graph_to_bytes(graph), optimize=optimize)
 
 
 def run_model(

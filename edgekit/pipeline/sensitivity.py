@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edgekit.calibration.layer_costs import LayerCosts, Tensors
 from edgekit.calibration.sensitivity import Layer, Sensitivity
@@ -32,6 +33,7 @@ LIMIT_S = 60.0
 
 _MOST_BYTES = 512 << 20  # of activations that are kept at once
 _MOST_AT_ONCE = 32
+_WORTH_OPTIMIZING = 6  # samples, on which an engine is run
 _TOLD_EVERY = 20
 
 
@@ -101,7 +103,8 @@ def layers_alone(
                         f"to {last} of up to {len(samples)}"
                     )
 
-            found.add(kept, parts.alone, read=read, progress=count)
+            alone = partial(parts.alone, optimize=len(chunk) >= _WORTH_OPTIMIZING)
+            found.add(kept, alone, read=read, progress=count)
             done += len(chunk)
             each = max(sum(value.nbytes for value in one.values()) for one in kept)
             size = max(1, min(_MOST_AT_ONCE, len(samples) - done, _MOST_BYTES // max(each, 1)))
@@ -142,10 +145,16 @@ class _Parts:
             if name in quantized.codes
         }
 
-    def alone(self, layer: Layer) -> Callable[[Tensors], tuple[Tensors, Tensors]]:
+    def alone(
+        self, layer: Layer, *, optimize: bool
+    ) -> Callable[[Tensors], tuple[Tensors, Tensors]]:
         """Return a function from a sample's activations to the layer's results and the outputs.
 
         The engines are made at the first sample, when the shapes are known.
+
+        Args:
+            layer: Which.
+            optimize: Whether the engines take longer to make and less to run.
         """
         engines: dict[str, Callable[[Mapping[str, Array]], dict[str, Array]]] = {}
 
@@ -153,7 +162,7 @@ class _Parts:
             shapes = ",".join(f"{name}{value.shape}" for name, value in sorted(feed.items()))
             key = f"{part} {shapes}"
             if key not in engines:
-                engines[key] = open_graph(make())
+                engines[key] = open_graph(make(), optimize=optimize)
             return engines[key](feed)
 
         nodes = [self._nodes[name] for name in layer.nodes]
