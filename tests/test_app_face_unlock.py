@@ -373,6 +373,17 @@ def test_a_person_is_enrolled_from_a_video(desk: Desk, tmp_path: Path) -> None:
 
 
 @needs_networks
+def test_a_video_without_a_fit_frame_says_what_was_wrong(desk: Desk, tmp_path: Path) -> None:
+    wall = save(tmp_path / "wall.png", np.full((300, 300, 3), 90, np.uint8))
+    path = video(tmp_path / "wall.avi", [wall], each=4)
+
+    refused = desk.with_models("enroll", "ada", "--video", path)
+
+    assert refused.status == 9
+    assert "no frame of wall.avi was fit: no face; nothing was stored" in refused.err
+
+
+@needs_networks
 @pytest.mark.parametrize("words", [(), ("--image", ADA[0], "--camera", 0)], ids=["nothing", "both"])
 def test_enrolling_takes_pictures_or_a_camera(words: tuple[object, ...], desk: Desk) -> None:
     answer = desk.with_models("enroll", "ada", *words)
