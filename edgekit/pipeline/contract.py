@@ -139,8 +139,8 @@ def keep_promise(
         progress=progress,
     )
     weights_only = is_weights_only(targets)
+    budget = Budget(terms.time_s)  # the first recipe is part of the search
     start = maker.first(weights_only=weights_only, keep_float=terms.keep_float)
-    budget = Budget(terms.time_s)
     outcome = search(
         bench.measure,
         Ladder(
