@@ -173,15 +173,17 @@ def _layers(climb: Climb, ladder: Ladder, base: Trial, artifacts: Sequence[str])
         while passed is None and below < len(groups):
             above = min(above, len(groups))
             trial = floated(above)
-            if _is_enough(trial, scale):
+            if _is_within(trial, scale):
                 passed = trial
+            elif trial.int8_share <= 0:
+                break
             else:
                 # With little time left it is more to have enough of them than the fewest.
                 below, above = above, above * (4 if budget.is_half_spent() else 2)
         while passed is not None and above - below > 1:
             middle = (below + above) // 2
             trial = floated(middle)
-            if _is_enough(trial, scale):
+            if _is_within(trial, scale):
                 passed, above = trial, middle
             else:
                 below = middle
@@ -219,6 +221,6 @@ def _estimate(groups: Sequence[Group], lost: float, limit: float) -> int:
     return most
 
 
-def _is_enough(trial: Trial, scale: Scale) -> bool:
-    """Whether more layers in float are of no use: it is kept, or all are."""
-    return trial.int8_share <= 0 or scale.is_kept(trial)
+def _is_within(trial: Trial, scale: Scale) -> bool:
+    """Whether no artifact lost too much, though nothing may be left in integers."""
+    return trial.is_whole and not scale.failing(trial)
