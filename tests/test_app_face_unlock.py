@@ -220,12 +220,17 @@ def test_a_passer_by_far_behind_does_not_lock_a_person_out(desk: Desk, tmp_path:
 
 
 @needs_networks
-def test_pictures_of_two_persons_are_not_enrolled_as_one(desk: Desk) -> None:
+def test_two_persons_are_not_enrolled_under_one_name(desk: Desk) -> None:
     refused = desk.enroll("eve", ADA[0], ADA[1], BOB[0])
 
     assert refused.status == 9
-    assert f"{BOB[0].name} looks like none of the other pictures" in refused.err
+    assert f"{BOB[0].name} looks like no other picture of this name" in refused.err
     assert not desk.store.exists()
+
+    desk.enroll("ada", *ADA[:2])
+    added = desk.enroll("ada", BOB[0])
+    assert added.status == 9
+    assert "looks like no other picture of this name" in added.err
 
 
 @needs_networks

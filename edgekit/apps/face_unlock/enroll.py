@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         else:
             taken = from_frames(recogniser, source, arguments.count, arguments.timeout, output.note)
         threshold = recogniser.limits.threshold
-    check_one_person(taken, threshold)
+    check_one_person(taken, store.people.get(arguments.name), threshold)
     check_not_another(taken, store, arguments.name, threshold)
     vectors = np.stack([vector for _, vector in taken])
     changed = store.with_templates(arguments.name, vectors)
@@ -146,19 +146,27 @@ def from_frames(
     return taken
 
 
-def check_one_person(taken: Sequence[tuple[str, Vector]], threshold: float) -> None:
-    """Check that every picture looks like another one of them.
+def check_one_person(
+    taken: Sequence[tuple[str, Vector]], known: NDArray[np.float32] | None, threshold: float
+) -> None:
+    """Check that every picture looks like another one of them, or like the person's views.
+
+    Args:
+        taken: Origin and vector of each picture.
+        known: Templates that the name has already, shape (templates, length).
+        threshold: Cosine from which two faces are one person's.
 
     Raises:
         FaceError: One looks like none of the others.
     """
     for origin, vector in taken:
-        others = [float(vector @ other) for name, other in taken if other is not vector]
+        others = [float(vector @ other) for _, other in taken if other is not vector]
+        others += [] if known is None else [float((known @ vector).max())]
         if others and max(others) < threshold:
             raise FaceError(
-                f"{origin} looks like none of the other pictures (cosine {max(others):.2f}; "
+                f"{origin} looks like no other picture of this name (cosine {max(others):.2f}; "
                 f"{threshold:.2f} is needed): is it another person? leave it out, or enroll it "
-                "alone; nothing was stored"
+                "alone under a name of its own; nothing was stored"
             )
 
 
