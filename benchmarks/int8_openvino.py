@@ -5,15 +5,16 @@
     python benchmarks/int8_openvino.py --work OUT [--only NAME ...] [--samples 32] [--seconds 4]
 
 Both take the samples of the subject, pictures for trained models, NNCF with its defaults (which
-correct biases). *fixed* is ours with bias correction; its kernels are the same. Accuracy is
-SQNR (dB) and cosine to ONNX Runtime's float results on other pictures, the median over pictures
-of the worst output. *task* is in points over the same pictures: top-1 where their classes are
-known (in brackets how often it is the float model's class), else for a classifier how often the
-best class is the float model's, else 100 times the mean cosine of the worst output; detectors'
-mAP is in detector_int8.py. Networks that need more than this repository: picture_networks.py; one
-that cannot run is left out with the reason. Float, ours and NNCF's run in turn in one process, one
-thread, computing in float32 where they compute in float; times are CPU time, and *ratio* is ours
-by NNCF's. Figures go to OUT/int8_openvino.json and, as Markdown, to standard output.
+correct biases). *ours* is what ``edgekit convert`` begins with (the last column tells), *plain*
+has ranges by ``auto`` and nothing fixed. Accuracy is SQNR (dB) and cosine to ONNX Runtime's float
+results on other pictures, the median over pictures of the worst output. *task* is in points over
+the same pictures: top-1 where their classes are known (in brackets how often it is the float
+model's class), else for a classifier how often the best class is the float model's, else 100
+times the mean cosine of the worst output; detectors' mAP is in detector_int8.py. Networks that
+need more than this repository: picture_networks.py; one that cannot run is left out with the
+reason. Float, ours and NNCF's run in turn in one process, one thread, computing in float32 where
+they compute in float; times are CPU time, and *ratio* is ours by NNCF's. Figures go to
+OUT/int8_openvino.json and, as Markdown, to standard output.
 """
 
 from __future__ import annotations
@@ -40,25 +41,19 @@ import openvino as ov  # noqa: E402
 from fake_quantized import open_plain  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks.first_recipe import quantize_first  # noqa: E402
 from benchmarks.picture_networks import (  # noqa: E402
     PICTURE_NETWORKS,
     LabelledSource,
     read_pictures,
 )
 from benchmarks.tflite_int8 import Source, read_source  # noqa: E402
+from edgekit.calibration.contract import Recipe  # noqa: E402
 from edgekit.converters.emitters.openvino import emit  # noqa: E402
 from edgekit.converters.onnx_model import write_graph  # noqa: E402
-from edgekit.converters.quantize import (  # noqa: E402
-    correct_bias,
-    pick_scheme,
-    prepare_for_integers,
-    quantize,
-)
+from edgekit.converters.quantize import pick_scheme  # noqa: E402
 from edgekit.graph import Graph  # noqa: E402
 from edgekit.metrics import cosine, sqnr_db  # noqa: E402
-from edgekit.pipeline.calibration import measure as measure_ranges  # noqa: E402
-from edgekit.pipeline.calibration import ranges_of  # noqa: E402
-from edgekit.pipeline.quantize import treated  # noqa: E402
 from edgekit.quantized import QuantizedGraph  # noqa: E402
 from edgekit.target import pick_target  # noqa: E402
 
@@ -95,7 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--held-out", type=int, default=150, help="at most; where classes are known, all"
     )
-    parser.add_argument("--method", default="auto", help="how ranges are chosen")
+    parser.add_argument("--method", help="how ranges are chosen; else as for convert")
     parser.add_argument("--seconds", type=float, default=4.0, help="per network")
     arguments = parser.parse_args()
     peer = Path(os.environ.get(VARIABLE, ""))
@@ -134,14 +129,15 @@ def run_source(source: Source, arguments: argparse.Namespace, peer: Path) -> dic
     folder = arguments.work / source.name
     folder.mkdir(exist_ok=True)
     started = time.perf_counter()
-    graph = prepare_for_integers(treated(source.graph)[0])
-    collected, taps = measure_ranges(graph, source)
-    ranges = ranges_of(collected, taps, model="", method=arguments.method)
-    plain = quantize(graph, ranges, pick_scheme("openvino"))
-    files = {"float": write(source.graph, folder / "float"), "ours": write(plain, folder / "ours")}
+    made, scheme = quantize_first(source, method=arguments.method), pick_scheme("openvino")
+    files = {
+        "float": write(source.graph, folder / "float"),
+        "ours": write(made(scheme), folder / "ours"),
+    }
     row: dict[str, Any] = {"name": source.name, "ours_seconds": time.perf_counter() - started}
-    fixed = correct_bias(plain, source.samples)
-    files["fixed"] = write(fixed, folder / "fixed")
+    row["recipe"] = str(made.recipe)
+    plain = made(scheme, recipe=Recipe(arguments.method or "auto"))
+    files["plain"] = write(plain, folder / "plain")
     started = time.perf_counter()
     row["nncf"], row["peer_error"] = run_peer(peer, source, folder)
     row["peer_seconds"] = time.perf_counter() - started
@@ -155,7 +151,7 @@ def run_source(source: Source, arguments: argparse.Namespace, peer: Path) -> dic
     row["task"], labels = pick_task(source, wanted)
     for key, model in models.items():
         row[key] = agreement(model, source, wanted, labels)
-    timed = {key: model for key, model in models.items() if key != "fixed"}
+    timed = {key: model for key, model in models.items() if key != "plain"}
     for key, times in time_in_turn(timed, source.others[0], arguments.seconds).items():
         row[key]["p10_ms"] = float(np.percentile(times, 10))
         row[key]["median_ms"] = statistics.median(times)
@@ -254,9 +250,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table."""
     lines = [
         "| network | float: p10 / median ms | ours | NNCF | ratio of p10 | of medians | SQNR, "
-        "cosine: ours | with bias correction | NNCF | task, pictures | float | ours | with bias "
-        "correction | NNCF |",
-        f"| --- |{' ---: |' * 8} --- |{' ---: |' * 4}",
+        "cosine: plain | ours | NNCF | task, pictures | float | plain | ours | NNCF | made with |",
+        f"| --- |{' ---: |' * 8} --- |{' ---: |' * 4} --- |",
     ]
     for row in rows:
         peer = row.get("peer")
@@ -266,11 +261,12 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         else:
             words.append(_times(peer))
             words += [f"{row['ours'][key] / peer[key]:.2f}x" for key in ("p10_ms", "median_ms")]
-        words += [_accuracy(row[key]) for key in ("ours", "fixed")]
+        words += [_accuracy(row[key]) for key in ("plain", "ours")]
         words.append("-" if peer is None else _accuracy(peer))
         words.append(row["task"])
         is_labelled = row["task"].startswith("top-1, ")
-        words += [_points(row.get(key), is_labelled) for key in ("float", "ours", "fixed", "peer")]
+        words += [_points(row.get(key), is_labelled) for key in ("float", "plain", "ours", "peer")]
+        words.append(row["recipe"])
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines)
 

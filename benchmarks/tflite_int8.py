@@ -2,9 +2,10 @@
 
     python3 -m venv AEQ && AEQ/bin/pip install ai-edge-quantizer==0.10.0
     export EDGEKIT_AEQ_PYTHON=AEQ/bin/python
-    python benchmarks/tflite_int8.py --work OUT [--only NAME ...] [--samples 16] [--method auto]
+    python benchmarks/tflite_int8.py --work OUT [--only NAME ...] [--samples 16]
 
-Both take the samples of the subject, pictures for trained models. Accuracy is cosine and SQNR
+Both take the samples of the subject, pictures for trained models; ours are made as
+``edgekit convert`` begins, which the last column tells. Accuracy is cosine and SQNR
 (dB) to ONNX Runtime's float results on other pictures, the median over pictures of the worst
 output. All files of a network run in turn, one call each, one thread, the default delegate;
 *ratio* is the median over the rounds of our time by the peer's in the same round. int8 files
@@ -36,17 +37,16 @@ from networks import REAL_FOLDER  # noqa: E402
 from networks.subjects import Subject, all_subjects  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks.first_recipe import quantize_first  # noqa: E402
 from benchmarks.litert_facts import agreement, count_partitions, open_interpreter  # noqa: E402
 from benchmarks.tflite_latency import time_in_turn  # noqa: E402
 from edgekit.converters.emitters.tflite import Lowered, lower  # noqa: E402
 from edgekit.converters.emitters.tflite.writer import write_model  # noqa: E402
 from edgekit.converters.frontends.onnx import load_onnx  # noqa: E402
 from edgekit.converters.passes import simplify  # noqa: E402
-from edgekit.converters.quantize import pick_scheme, quantize  # noqa: E402
+from edgekit.converters.quantize import pick_scheme  # noqa: E402
 from edgekit.graph import Graph  # noqa: E402
 from edgekit.metrics import cosine, sqnr_db  # noqa: E402
-from edgekit.pipeline.calibration import measure as measure_ranges  # noqa: E402
-from edgekit.pipeline.calibration import ranges_of  # noqa: E402
 from edgekit.tensor import DType  # noqa: E402
 
 Array = NDArray[np.generic]
@@ -93,7 +93,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for files and figures")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=["digits", *NETWORKS])
     parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--method", default="auto", help="how ranges are chosen")
+    parser.add_argument("--method", help="how ranges are chosen; else as for convert")
     parser.add_argument("--seconds", type=float, default=3.0, help="per network")
     arguments = parser.parse_args()
     peer = Path(os.environ.get(VARIABLE, ""))
@@ -142,15 +142,15 @@ def run_source(source: Source, arguments: argparse.Namespace, peer: Path) -> dic
     folder.mkdir(exist_ok=True)
     plain = lower(source.graph)
     write_model(plain.model, folder / "float.tflite")
-    collected, taps = measure_ranges(source.graph, source)
-    ranges = ranges_of(collected, taps, model="", method=arguments.method)
-    quantized = quantize(source.graph, ranges, pick_scheme("tflite"))
+    made = quantize_first(source, method=arguments.method)
+    quantized = made(pick_scheme("tflite"))
     write_model(lower(quantized).model, folder / "ours.tflite")
     write_model(lower(quantized, io_dtype=DType.INT8).model, folder / "ours_int8.tflite")
     peer_error = run_peer(peer, plain, source.samples, folder)
     names = ("ours", "ours_int8", "float", *(() if peer_error else ("peer", "peer_int8")))
     files = {name: folder / f"{name}.tflite" for name in names}
     row: dict[str, Any] = {"name": source.name, "peer_error": peer_error}
+    row["recipe"] = str(made.recipe)
     row["kept_float"] = len(quantized.float_nodes)
     for name, path in files.items():
         row[name] = measure(path, plain, source)
@@ -254,8 +254,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table."""
     lines = [
         "| network | ours: median / min ms, parts, SQNR, cosine | peer | ratio | both with int8 "
-        "inputs and outputs: ours | peer | ratio | ours against our float |",
-        "| --- | --- | --- | ---: | --- | --- | ---: | ---: |",
+        "inputs and outputs: ours | peer | ratio | ours against our float | made with |",
+        "| --- | --- | --- | ---: | --- | --- | ---: | ---: | --- |",
     ]
     for row in rows:
         words = [row["name"]]
@@ -263,7 +263,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             peer = row.get(other)
             words += [_cell(row[mine]), _cell(peer) if peer else f"fails: {row['peer_error']}"]
             words.append(f"{peer['ratio']:.2f}x" if peer else "-")
-        words.append(f"{row['float']['ratio']:.2f}x")
+        words += [f"{row['float']['ratio']:.2f}x", row["recipe"]]
         if "shipped" in row:
             shipped = row["shipped"]
             words[0] += f" (shipped: {shipped['median_ms']:.3f} ms, {shipped['cosine']:.5f})"

@@ -76,7 +76,9 @@ def test_equalized_weights_are_measured_again(known: Calibrated) -> None:
     assert plain.ranges["x"] == equal.ranges["x"]
 
 
-@pytest.mark.parametrize(("weights_only", "fixes"), [(False, (EQUALIZE, BIAS)), (True, (ROUND,))])
+@pytest.mark.parametrize(
+    ("weights_only", "fixes"), [(False, (EQUALIZE, ROUND, BIAS)), (True, (ROUND,))]
+)
 def test_the_first_recipe_does_what_usually_helps(
     known: Calibrated, weights_only: bool, fixes: tuple[str, ...]
 ) -> None:
@@ -91,6 +93,57 @@ def test_without_samples_the_first_recipe_does_nothing_to_the_weights(known: Cal
     recipe = Maker(bare, progress=ignore).first(weights_only=False, keep_float=(FIRST,))
 
     assert recipe == Recipe("auto", keep_float=(FIRST,))
+
+
+def test_a_fix_that_harms_samples_it_was_not_made_from_is_left_out(known: Calibrated) -> None:
+    # A third of a step above the grid where the bias is corrected, a third below it elsewhere.
+    scale = known.ranges.ranges["x"].high - known.ranges.ranges["x"].low
+    step = scale / 255
+    at = [step * (20 + (1 if index % 2 else -1) / 3) for index in range(16)]
+    samples = tuple({"x": np.full((1, 2, 4, 4), value, np.float32)} for value in at)
+    maker = Maker(replace(known, samples=samples), progress=ignore)
+
+    recipe = maker.first(weights_only=False)
+
+    assert BIAS not in recipe.fixes
+
+
+def test_rounding_that_takes_long_is_not_in_the_first_recipe(
+    known: Calibrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.pipeline.quantize.QUICK_WORK", 0.0)
+
+    recipe = Maker(known, progress=ignore).first(weights_only=False)
+
+    assert recipe.fixes == (EQUALIZE, BIAS)
+
+
+def test_few_samples_are_not_split_to_try_fixes(known: Calibrated) -> None:
+    told: list[str] = []
+    maker = Maker(replace(known, samples=known.samples[:6]), progress=told.append)
+
+    recipe = maker.first(weights_only=False)
+
+    assert recipe == Recipe("auto", (EQUALIZE, BIAS))
+    assert told == []
+
+
+@pytest.mark.parametrize(("is_open", "is_minmax"), [(True, False), (False, True)])
+def test_ranges_are_chosen_another_way_where_that_is_nearer_and_nobody_asked(
+    tmp_path: Path, is_open: bool, is_minmax: bool
+) -> None:
+    model, samples = write_model(tmp_path / "m.onnx"), write_samples(tmp_path / "s.npz")
+    values = np.load(samples)["x"]
+    values[50, 0, 0, 0] = 1e6  # one outlier, 250 times what else there is
+    np.savez(samples, x=values)
+    source = load_source(model, shapes={})
+    terms = Terms(calibration=samples, method="minmax")
+    made = calibrated(model, source, simplify(source), terms, preprocess={}, progress=ignore)
+
+    maker = Maker(replace(made, is_method_open=is_open), progress=ignore)
+
+    assert (maker.first(weights_only=False).method == "minmax") is is_minmax
+    assert not made.is_method_open
 
 
 def test_schemes_of_the_same_codes_share_the_fixed_weights(known: Calibrated) -> None:

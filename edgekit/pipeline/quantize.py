@@ -20,16 +20,19 @@ from edgekit.calibration.observers import OBSERVERS, choose_ranges
 from edgekit.calibration.samples import open_samples
 from edgekit.converters.gate import check_step
 from edgekit.converters.passes.rewrites import REWRITES, rewrite
-from edgekit.converters.quantize import Scheme, quantize
+from edgekit.converters.quantize import Scheme, pick_scheme, quantize, to_qdq
+from edgekit.converters.quantize.adopt import adopt_constants
 from edgekit.converters.quantize.balance import balance_channels, can_balance
 from edgekit.converters.quantize.bias import correct_bias
 from edgekit.converters.quantize.layer import LayerCodes, layer_codes
-from edgekit.converters.quantize.rounding import round_weights
+from edgekit.converters.quantize.rounding import QUICK_WORK, round_weights, rounding_work
 from edgekit.converters.tap import Taps, find_taps
-from edgekit.errors import CalibrationError, UsageError
-from edgekit.graph import Array, Graph, Node
+from edgekit.errors import UsageError
+from edgekit.graph import Array, Graph
 from edgekit.pipeline.calibration import examine, measure, ranges_of
-from edgekit.pipeline.progress import Progress
+from edgekit.pipeline.handed_in import handed_in
+from edgekit.pipeline.helpful import MIN_SAMPLES, Yard, helpful_steps, nearest
+from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.terms import Terms
 from edgekit.preprocess import Preprocess
 from edgekit.quantized import QuantizedGraph
@@ -45,8 +48,9 @@ BIAS, EQUALIZE, ROUND = "bias_correction", "equalization", "adaptive_rounding"
 FIXES = (BIAS, EQUALIZE, ROUND)
 """Cheapest first: the order of the ladder."""
 
-USUAL, USUAL_OF_WEIGHTS = (EQUALIZE, BIAS), (ROUND,)
-"""Fixes of the first recipe: of integers, and where activations stay float."""
+USUAL, USUAL_OF_WEIGHTS = (EQUALIZE, ROUND, BIAS), (ROUND,)
+"""Fixes that the first recipe tries, in the order in which they are made; and those that it takes
+untried, where activations stay float."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Calibrated:
             were handed in without data.
         findings: What the doctor says.
         skipped: Samples that could not be read.
+        is_method_open: Whether another method may be better: nobody asked for this one.
     """
 
     graph: Graph
@@ -73,6 +78,7 @@ class Calibrated:
     again: Callable[[Graph], Ranges] | None = None
     findings: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
+    is_method_open: bool = False
 
 
 def calibrated(
@@ -106,7 +112,7 @@ def calibrated(
     """
     taps, digest = find_taps(graph), file_sha256(model)
     if terms.ranges is not None:
-        ranges = _handed_in(terms.ranges, digest, taps)
+        ranges = handed_in(terms.ranges, digest, taps)
         known = Calibrated(graph, ranges, taps, method=GIVEN)
         return known if terms.method is None else _by_method(known, terms.method)
     if terms.calibration is None and weights_only:
@@ -140,6 +146,7 @@ def calibrated(
         again=lambda other: passed(other)[1],
         findings=tuple(findings),
         skipped=skipped,
+        is_method_open=terms.method is None,
     )
 
 
@@ -174,10 +181,8 @@ class Maker:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Other methods that can be tried without another pass."""
-        if not self._known.ranges.statistics:
-            return ()
-        return tuple(name for name in OBSERVERS if name != self._known.method)
+        """Methods that can be tried without another pass."""
+        return tuple(OBSERVERS) if self._known.ranges.statistics else ()
 
     @property
     def fixes(self) -> tuple[str, ...]:
@@ -188,10 +193,16 @@ class Maker:
         return tuple(name for name in FIXES if name != EQUALIZE or can_equalize)
 
     def first(self, *, weights_only: bool, keep_float: tuple[str, ...] = ()) -> Recipe:
-        """Return the first recipe; ``weights_only`` where activations stay float everywhere."""
+        """Return the first recipe: what helps on samples that it was not made from.
+
+        Args:
+            weights_only: Whether activations stay float everywhere.
+            keep_float: Names of nodes that stay float.
+        """
         usual = USUAL_OF_WEIGHTS if weights_only else USUAL
         fixes = tuple(name for name in usual if name in self.fixes)
-        return Recipe(self._known.method, fixes, keep_float)
+        recipe = Recipe(self._known.method, fixes, keep_float)
+        return recipe if weights_only else self._tried(recipe)
 
     def graph(self, recipe: Recipe) -> Graph:
         """Return the float graph that the recipe quantizes: equalized, or as it is."""
@@ -218,7 +229,36 @@ class Maker:
         made = quantize(graph, self.ranges(recipe), scheme, keep_float=kept)
         if not {ROUND, BIAS} & set(recipe.fixes):
             return made
-        return _with_constants(made, self._fixed(made.graph, recipe, scheme))
+        return adopt_constants(made, self._fixed(made.graph, recipe, scheme))
+
+    def _tried(self, recipe: Recipe) -> Recipe:
+        seen, unseen = self._known.samples[::2], self._known.samples[1::2]
+        if len(unseen) < MIN_SAMPLES:
+            return replace(recipe, fixes=tuple(n for n in recipe.fixes if n != ROUND))
+        scheme = pick_scheme("onnx")  # runs wherever models are converted
+        half = Maker(replace(self._known, samples=seen), progress=ignore)
+        measure = Yard(self._known.graph, unseen)
+
+        def made(changed: Recipe) -> Graph:
+            if EQUALIZE in changed.fixes and half._equal is None:
+                # By all samples: it takes their peaks alone, and measuring again takes a pass.
+                half._equal = replace(self._base(changed), samples=seen)
+            return to_qdq(half(half.graph(changed), changed, scheme), scheme)
+
+        plain = replace(recipe, fixes=())
+        if self._known.is_method_open:
+            self._tell("try the ways to choose ranges")
+            plain = nearest(
+                [replace(plain, method=n) for n in dict.fromkeys((plain.method, *self.methods))],
+                made, measure, progress=self._tell,
+            )  # fmt: skip
+        self._tell("try the fixes of the weights")
+        work = rounding_work(half(half.graph(plain), plain, scheme), len(self._known.samples))
+        fixes = tuple(n for n in recipe.fixes if n != ROUND or work <= QUICK_WORK)
+        steps = helpful_steps(
+            fixes, lambda names: made(replace(plain, fixes=names)), measure, progress=self._tell
+        )
+        return replace(plain, fixes=steps)
 
     def _base(self, recipe: Recipe) -> Calibrated:
         if EQUALIZE not in recipe.fixes or self._known.again is None:
@@ -248,32 +288,6 @@ class Maker:
         return self._weights[key]
 
 
-def _with_constants(made: QuantizedGraph, fixed: QuantizedGraph) -> QuantizedGraph:
-    """Return a graph whose integer layers have the weights and biases of another."""
-    graph, other = made.graph, fixed.graph
-    # A corrected bias has another name there.
-    names = [
-        name for name in made.codes if name in graph.initializers and name in other.initializers
-    ]
-    weights = {n: other.initializers[n] for n in names if fixed.codes.get(n) == made.codes[n]}
-    constants = {**graph.initializers, **weights}
-    makers, theirs = graph.producers(), {node.name: node for node in other.nodes}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        new = theirs.get(node.name, node)
-        layer = node
-        if node.op_type == "Add":  # the bias of a MatMul
-            found = (makers.get(name) for name in node.inputs)
-            layer = next((item for item in found if item and item.op_type == "MatMul"), node)
-        if new.inputs == node.inputs or layer.input(1) not in made.codes:
-            nodes.append(node)
-            continue
-        nodes.append(new)
-        added = set(new.inputs) - set(node.inputs)
-        constants.update({name: other.initializers[name] for name in added if name})
-    return replace(made, graph=graph.with_nodes(nodes, initializers=constants))
-
-
 def _by_method(known: Calibrated, method: str) -> Calibrated:
     if not known.ranges.statistics:
         raise UsageError(
@@ -283,16 +297,3 @@ def _by_method(known: Calibrated, method: str) -> Calibrated:
     chosen = choose_ranges(known.ranges.statistics, method)
     chosen |= {name: chosen[root] for name, root in known.taps.aliases.items() if root in chosen}
     return replace(known, ranges=known.ranges.with_ranges(chosen), method=method)
-
-
-def _handed_in(ranges: Path | Ranges, model: str, taps: Taps) -> Ranges:
-    loaded = ranges if isinstance(ranges, Ranges) else Ranges.load(ranges)
-    where = "the ranges" if isinstance(ranges, Ranges) else str(ranges)
-    if loaded.model != model:
-        raise CalibrationError(
-            f"{where} belong to a model with SHA-256 {loaded.model[:12]}..., this one has "
-            f"{model[:12]}...: calibrate this model"
-        )
-    if not any(name in loaded.ranges for name in taps.measured):
-        raise CalibrationError(f"{where} hold no tensor of this model; calibrate it again")
-    return loaded

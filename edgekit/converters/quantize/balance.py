@@ -84,7 +84,7 @@ def can_balance(graph: Graph) -> bool:
 
 
 def _look(graph: Graph, readers: Sequence[Node], samples: Sequence[Mapping[str, Array]]) -> _Seen:
-    from edgekit.converters.evaluate import evaluate
+    from edgekit.converters.evaluate import open_graph
 
     sources = list(dict.fromkeys(node.inputs[0] for node in readers))
     results = [node.outputs[0] for node in readers]
@@ -92,8 +92,9 @@ def _look(graph: Graph, readers: Sequence[Node], samples: Sequence[Mapping[str, 
     tapped = remove_dead(replace(graph, outputs=tuple(graph.values[name] for name in names)))
     peaks: dict[str, Floats] = {}
     sums: dict[str, list[Floats]] = {name: [] for name in results}
+    run = open_graph(tapped)
     for sample in samples:
-        made = evaluate(tapped, {name: sample[name] for name in tapped.input_names}, optimize=True)
+        made = run({name: sample[name] for name in tapped.input_names})
         for name in sources:
             peak = np.abs(made[name]).max(axis=_others(made[name])).astype(np.float64)
             peaks[name] = np.maximum(peaks.get(name, peak), peak)

@@ -11,6 +11,7 @@ Nagel et al. 2020, "Up or Down? Adaptive Rounding", for the objective.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -35,6 +36,8 @@ DAMPING = 0.01
 """Of the mean diagonal of H, added to it (GPTQ, section 3.3)."""
 BLOCK = 128
 MAX_HESSIAN_BYTES = 256 << 20
+QUICK_WORK = 5e11
+"""Multiplications, some 20 s of a core: rounding that is tried without being asked for."""
 
 
 def round_weights(
@@ -64,6 +67,23 @@ def round_weights(
             weights[name] = _best(layer, code, hessians.pop(layer.node.name))
     graph = quantized.graph
     return replace(quantized, graph=replace(graph, initializers={**graph.initializers, **weights}))
+
+
+def rounding_work(quantized: QuantizedGraph, samples: int) -> float:
+    """Return about how many multiplications ``round_weights`` takes with so many samples."""
+    total = 0.0
+    for layer in integer_layers(quantized):
+        spec = quantized.graph.values.get(layer.node.outputs[0])
+        sizes = () if spec is None or spec.shape is None else spec.shape
+        # (N, C, H, W), or (N, C): positions that one sample has, where they are known.
+        pixels = [size for size in sizes[2:] if isinstance(size, int)]
+        is_known = bool(sizes) and len(pixels) == len(sizes[2:])
+        positions = math.prod(pixels) if is_known else ROWS_PER_SAMPLE
+        rows = samples * min(positions, ROWS_PER_SAMPLE)
+        outputs = layer.weight.size / layer.groups / layer.depth
+        # H, its inverse and factor, and what moves from column to column.
+        total += layer.groups * layer.depth**2 * (rows + 2.0 * layer.depth + outputs)
+    return total
 
 
 def _batches(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
