@@ -102,7 +102,11 @@ def _reasons(node: Node, graph: Graph) -> Iterator[str]:
         yield "the operator is not on its support list; replace it or cut the model before it"
     if any(node.outputs[_MAX_OUTPUTS.get(node.op_type, 99) :]):
         extra = node.outputs[_MAX_OUTPUTS[node.op_type]]
-        yield f"its output {extra!r} is not supported; use another form of the layer"
+        advice = "use another form of the layer"
+        if node.op_type == "MaxPool" and not _is_static(node.inputs[0], graph):
+            # With fixed sizes ``expand_unpool`` does without the places.
+            advice = "fix the sizes of the picture with --shape, or " + advice
+        yield f"its output {extra!r} is not supported; {advice}"
     for name, allowed in _ALLOWED.get(node.op_type, {}).items():
         value = node.attributes.get(name)
         if value is not None and value not in allowed:
@@ -129,6 +133,12 @@ def _input_reasons(node: Node, graph: Graph) -> Iterator[str]:
             yield "its zero point is not 0; quantize symmetrically"
     if node.op_type == "Attention" and any(node.inputs[4:]):
         yield "past keys and values are not supported"
+
+
+def _is_static(name: str, graph: Graph) -> bool:
+    """Whether all sizes but the batch are known."""
+    shape = graph.values[name].shape if name in graph.values else None
+    return shape is not None and all(isinstance(dim, int) for dim in shape[1:])
 
 
 def _type_reasons(node: Node, graph: Graph) -> Iterator[str]:
