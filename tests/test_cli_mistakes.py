@@ -8,14 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import edgekit.cli
 from edgekit.cli.command import Command
 from edgekit.cli.main import INTERNAL_ERROR, main
-from edgekit.cli.options import existing_path, output_file, thread_count
+from edgekit.cli.options import existing_path, thread_count
+from edgekit.cli.outputs import output_file
 from edgekit.errors import UsageError
 from edgekit.registry import Entry
+
+VALUES = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+TINY = helper.make_model(
+    helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "tiny", VALUES[:1], VALUES[1:]),
+    opset_imports=[helper.make_opsetid("", 17)],
+    ir_version=8,
+)
 
 
 def use_doctor(monkeypatch: pytest.MonkeyPatch, run: Callable[..., int]) -> None:
@@ -82,6 +92,37 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="is a device, which would be replaced"):
         output_file(str(pipe))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "model.onnx", "-t", "onnx", "-o", "locked/out"),
+        ("quantize", "model.onnx", "-t", "onnx:w8", "-o", "locked/out"),
+        ("calibrate", "model.onnx", "-c", "data", "-o", "locked/out"),
+        ("run", "model.onnx", "-i", "x.npy", "-o", "locked/out"),
+        ("lint", "model.onnx", "--repair", "locked/out.onnx"),
+        ("selftest", "--device", "--report", "locked/out"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("locked").mkdir()
+    onnx.save(TINY, "model.onnx")
+    # Who runs the tests may write anywhere, as root does.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+
+    status = main(list(words))
+
+    assert status == UsageError.exit_status
+    assert "the folder locked cannot be written to" in capsys.readouterr().err
+    assert list(Path("locked").iterdir()) == []
 
 
 def test_a_file_that_is_there_may_be_replaced(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from edgekit.calibration.observers import OBSERVERS
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table
+from edgekit.cli.outputs import output_file
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("model", type=options.existing_path, help="the source model, an .onnx file")
     options.add_calibration(parser, options.SAMPLES, required=True)
     parser.add_argument(
-        "--output", "-o", type=options.output_file, help="the ranges (default: MODEL.ranges.json)"
+        "--output", "-o", type=output_file, help="the ranges (default: MODEL.ranges.json)"
     )
     options.add_inputs(parser)
     parser.add_argument(

@@ -11,6 +11,7 @@ from edgekit.artifact import PRECISIONS
 from edgekit.cli import options, terms
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, human_bytes
+from edgekit.cli.outputs import check_writable
 from edgekit.errors import UsageError
 from edgekit.registry import unknown_name
 
@@ -128,6 +129,7 @@ def _check_output(output: Path) -> None:
 
     if output.exists() and not is_bundle(output):
         raise UsageError(f"{output} is there and is not a bundle; give another --output")
+    check_writable(output.parent)
 
 
 def _print_result(result: ConversionResult, output: Path, console: Console) -> None:

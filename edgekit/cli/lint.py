@@ -11,6 +11,7 @@ from edgekit.calibration.lint import RULES, Hazard, float_nodes, lint
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, counted
+from edgekit.cli.outputs import output_file
 from edgekit.converters.onnx_model import read_graph, write_graph
 from edgekit.converters.passes import simplify
 from edgekit.converters.qdq_lint import Finding, lint_qdq, repair
@@ -50,7 +51,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--repair",
-        type=options.output_file,
+        type=output_file,
         metavar="FILE",
         help="write a quantized model with what TensorRT minds repaired",
     )

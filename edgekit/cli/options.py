@@ -53,22 +53,6 @@ def existing_path(text: str) -> Path:
     raise UsageError(f"{text} does not exist{hint}")
 
 
-def output_file(text: str) -> Path:
-    """Return the path of a file that can be written; one that is there is replaced.
-
-    Raises:
-        UsageError: It is a folder or a device, or its folder is not there.
-    """
-    path = Path(text)
-    if path.is_dir():
-        raise UsageError(f"{text or 'the empty path'} is a folder; give the name of a file")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{text} is a device, which would be replaced; give the name of a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist; create it first")
-    return path
-
-
 def positive_int(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, counted, human_bytes
+from edgekit.cli.outputs import check_writable
 from edgekit.errors import CalibrationError, UsageError
 from edgekit.target import Target
 
@@ -179,6 +180,7 @@ def _check_output(output: Path) -> None:
         raise UsageError(f"{output} is there and not an empty folder; give another --output")
     if not output.parent.is_dir():
         raise UsageError(f"the folder {output.parent} does not exist; create it first")
+    check_writable(output.parent)
 
 
 def _read_ranges(path: Path, model: Path) -> Ranges:

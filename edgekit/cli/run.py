@@ -15,6 +15,7 @@ from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table
+from edgekit.cli.outputs import output_file
 from edgekit.errors import InputError, UsageError
 from edgekit.pipeline.samples import PICTURES, read_picture
 from edgekit.runtimes.plain import is_model_file
@@ -47,7 +48,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         "-o",
-        type=options.output_file,
+        type=output_file,
         metavar="FILE",
         help="keep all outputs (.npz)",
     )

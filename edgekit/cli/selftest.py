@@ -16,6 +16,7 @@ from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, Table, markdown_table
+from edgekit.cli.outputs import output_file
 from edgekit.errors import RuntimeUnavailableError, UsageError, VerificationError
 from edgekit.runtimes.doctor import gather
 from edgekit.runtimes.jetson.conditions import Conditions, under_conditions
@@ -48,7 +49,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--report",
-        type=options.output_file,
+        type=output_file,
         default=Path(REPORT),
         metavar="FILE",
         help=f"default: {REPORT}",
