@@ -54,14 +54,17 @@ def entropy(statistics: Statistics) -> Range:
     if last - first <= LEVELS or not bins.counts.any():
         return Range(*everything, "entropy")
     sums = _Sums.of(bins.counts)
-    low, high = first, last
+    low, high = first, -1
     for _ in range(_ROUNDS):
-        before = low
+        before = low, high
         high = _best(bins, sums, low=low, highs=_ends(bins.zero, last, low=low))
+        # The best low end for this high one is known already.
+        if high == before[1]:
+            break
         if bins.zero > first:
             lows = _ends(bins.zero, first, low=high)
             low = _best(bins, sums, lows=lows, high=high)
-        if low == before:
+        if low == before[0]:
             break
     return Range(
         everything[0] if low == first else float(bins.edges[low]),
@@ -124,9 +127,10 @@ def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) ->
     """
     total = sums.counts[-1]
     below, above = sums.counts[starts], total - sums.counts[stops]
-    # (candidates, levels + 1)
-    steps = np.arange(LEVELS + 1) / LEVELS
-    edges = (starts[:, None] + np.rint((stops - starts)[:, None] * steps)).astype(np.int64)
+    # (candidates, levels + 1); in place, as most of the time goes into fresh memory otherwise.
+    shares = (stops - starts)[:, None] * (np.arange(LEVELS + 1) / LEVELS)
+    edges = np.rint(shares, out=shares).astype(np.int64)
+    edges += starts[:, None]
     raw, filled = _between(sums.counts, edges), _between(sums.filled, edges)
     mass = raw.copy()
     mass[:, 0] += below
@@ -137,7 +141,6 @@ def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) ->
     own = sums.entropy[stops] - sums.entropy[starts]
     own += _x_log_x(counts[starts] + below) - _x_log_x(counts[starts])
     own += _x_log_x(counts[stops - 1] + above) - _x_log_x(counts[stops - 1])
-    # In place: most of the time goes into fresh memory otherwise.
     spread = np.maximum(raw, _SMOOTH)
     spread /= np.maximum(filled, 1.0, out=filled)
     np.log(spread, out=spread)
@@ -150,7 +153,7 @@ def _divergence(counts: Vector, sums: _Sums, starts: Indices, stops: Indices) ->
 
 def _between(running: Vector, edges: Indices) -> Vector:
     """Return the sums between neighbouring edges of each row."""
-    at_edges = running[edges]
+    at_edges = running.take(edges)
     return at_edges[:, 1:] - at_edges[:, :-1]
 
 
