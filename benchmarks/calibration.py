@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from process_cost import Cost, measure
@@ -272,14 +272,18 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--role", choices=("ours", "peer"))
     parser.add_argument("--subject")
-    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--samples", type=int, help="instead of each subject's own number")
     parser.add_argument("--model", type=Path, help="with --role: the subject's ONNX file")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    chosen = [s for s in SUBJECTS if options.subject in (None, s.name)]
+    chosen = [
+        replace(subject, samples=options.samples or subject.samples)
+        for subject in SUBJECTS
+        if options.subject in (None, subject.name)
+    ]
     if options.role:
         role = {"ours": ours, "peer": peer}[options.role]
-        role(chosen[0], options.model, options.data.resolve(), options.samples)
+        role(chosen[0], options.model, options.data.resolve(), chosen[0].samples)
         return
     rows = []
     with tempfile.TemporaryDirectory() as name:
