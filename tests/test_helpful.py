@@ -106,3 +106,15 @@ def test_equal_models_are_at_a_finite_distance() -> None:
     found = Yard(one_product(1.0), samples)(one_product(1.0))
 
     np.testing.assert_array_equal(found, [[120.0, 0.0]])
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+def test_a_second_model_is_measured_like_the_first(
+    kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.pipeline.helpful._KEPT_BYTES", kept_bytes)
+    yard = Yard(one_product(1.0), [{"x": normal((1, 50), seed=seed)} for seed in range(3)])
+
+    first, second = yard(one_product(1.1)), yard(one_product(1.1))
+
+    np.testing.assert_array_equal(first, second)

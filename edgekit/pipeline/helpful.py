@@ -10,7 +10,8 @@ of a detector tell a tenth of a decibel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ MIN_SAMPLES = 4
 """Fewer say nothing about a gain's standard error."""
 _CERTAIN = 3.0  # standard errors: such a difference is no chance, also of the largest of five
 _MOST_DB = 120.0  # float32 itself: what is nearer is equal
+
+_KEPT_BYTES = 64 << 20  # of the float model's outputs
 
 Decibels = NDArray[np.float64]
 
@@ -104,6 +107,7 @@ class Yard:
     def __init__(self, wanted: Graph, samples: Sequence[Mapping[str, Array]]) -> None:
         self._wanted = wanted
         self._samples = samples
+        self._kept: list[dict[str, Array]] = []
 
     def __call__(self, made: Graph) -> Decibels:
         """Return signal to noise of each float output on each sample: (samples, outputs), in dB.
@@ -113,13 +117,27 @@ class Yard:
         """
         names = list(self._wanted.output_names)
         rows: list[list[float]] = []
-        # In turns, so that no more than one sample's outputs are held.
-        with GraphTap(made, names) as quantized, GraphTap(self._wanted, names) as exact:
-            for sample in self._samples:
-                right, given = dict(exact(sample)), dict(quantized(sample))
+        # In turns: only one sample's outputs are held where they are large.
+        with GraphTap(made, names) as run, closing(self._rights(names)) as rights:
+            for sample, right in zip(self._samples, rights, strict=True):
+                given = dict(run(sample))
                 floats = [name for name in names if right[name].dtype.kind == "f"]
                 rows.append([_ratio_db(given[name], right[name]) for name in floats])
         return np.array(rows).reshape(len(rows), -1)
+
+    def _rights(self, names: Sequence[str]) -> Generator[dict[str, Array]]:
+        """Yield the float model's outputs; they are kept while they are small."""
+        yield from self._kept
+        if len(self._kept) == len(self._samples):
+            return
+        with GraphTap(self._wanted, names) as run:
+            for sample in self._samples[len(self._kept) :]:
+                # A session may hand out the same memory again.
+                right = {name: np.array(value) for name, value in run(sample)}
+                size = sum(value.nbytes for value in right.values())
+                if size * len(self._samples) <= _KEPT_BYTES:
+                    self._kept.append(right)
+                yield right
 
 
 def _ratio_db(given: Array, right: Array) -> float:

@@ -250,7 +250,7 @@ class Maker:
             self._tell("try the ways to choose ranges")
             plain = nearest(
                 [replace(plain, method=n) for n in dict.fromkeys((plain.method, *self.methods))],
-                made, measure, progress=self._tell,
+                made, Yard(self._known.graph, self._known.samples), progress=self._tell,
             )  # fmt: skip
         self._tell("try the fixes of the weights")
         work = rounding_work(half(half.graph(plain), plain, scheme), len(self._known.samples))
