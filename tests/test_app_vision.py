@@ -78,6 +78,21 @@ def test_a_point_lands_where_the_fit_says(side: int) -> None:
     assert np.abs([x.mean() - want[0], y.mean() - want[1]]).max() < HALF_PIXEL
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (500, 350), (-90, -60), (700, 500)], ids=str)
+def test_what_is_cut_out_does_not_depend_on_what_is_around_it(corner: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    frame = cv2.GaussianBlur(rng.integers(0, 256, (600, 800, 3), np.uint8), (0, 0), 8)
+    wide = cv2.copyMakeBorder(frame, 300, 300, 300, 300, cv2.BORDER_CONSTANT)
+    turn = 0.25 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
+    matrix = np.column_stack([turn, -turn @ corner])
+    moved = np.column_stack([turn, -turn @ (np.array(corner) + 300)])
+
+    part, of_wide = warp(frame, matrix, 50), warp(wide, moved, 50)
+
+    # The grids that the two are shrunk on differ by a part of a pixel; the blur is 8 wide.
+    assert np.abs(part.astype(int) - of_wide).mean() < 2
+
+
 def test_what_shrinks_much_is_averaged_and_not_picked_from() -> None:
     noise = np.random.default_rng(0).choice([0, 255], (640, 640, 1))
     matrix = np.array([[0.125, 0, 0], [0, 0.125, 0]])

@@ -6,6 +6,8 @@ import argparse
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import cv2
+
 from edgekit.apps.face_unlock.recognise import (
     LIVE_THRESHOLD,
     MIN_EYES,
@@ -34,7 +36,9 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         "the face's box it looks at (2.7); may be repeated: the mean counts",
     )
     parser.add_argument("--device", default="auto", metavar="RUNTIME", help="run all on this one")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each model")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of each model and of OpenCV"
+    )
     limits = parser.add_argument_group("what is accepted")
     for name, value, words in (
         ("--threshold", THRESHOLD, "cosine from which two faces are one person's"),
@@ -96,11 +100,13 @@ def source_of(arguments: argparse.Namespace) -> Source:
 
 
 def recogniser_of(arguments: argparse.Namespace) -> AbstractContextManager[Recogniser]:
-    """Return the models to open.
+    """Return the models to open; OpenCV is held to ``--threads`` too.
 
     Raises:
         UsageError: A limit is out of its range.
     """
+    if arguments.threads is not None and arguments.threads > 0:
+        cv2.setNumThreads(arguments.threads)
     return open_recogniser(
         detector=arguments.detector,
         embedder=arguments.embedder,

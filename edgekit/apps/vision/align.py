@@ -67,11 +67,27 @@ def warp(frame: Array, matrix: Float64, side: int) -> NDArray[np.uint8]:
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
         # Bilinear sampling looks at 2 x 2 pixels; what shrinks more would skip some of them.
-        shrunk = 2 * scale
-        height, width = (max(1, round(length * shrunk)) for length in frame.shape[:2])
-        ratio = np.array([width / frame.shape[1], height / frame.shape[0]])
-        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-        # Pixel centres: x_small = (x + 0.5) * ratio - 0.5.
-        turn = matrix[:, :2] / ratio
-        matrix = np.column_stack([turn, matrix[:, 2] + turn @ (0.5 - 0.5 * ratio)])
+        frame, matrix = _shrunk(*_cropped(frame, matrix, side), 2 * scale)
     return np.asarray(cv2.warpAffine(frame, matrix, (side, side)), np.uint8)
+
+
+def _cropped(frame: Array, matrix: Float64, side: int) -> tuple[Array, Float64]:
+    """Return the part of the frame that the square is cut out of, and the matrix from there."""
+    ends = np.array([(0, 0), (side, 0), (0, side), (side, side)], np.float64)
+    corners = np.linalg.solve(matrix[:, :2], (ends - matrix[:, 2]).T)
+    margin = np.ceil(2 * np.linalg.norm(corners[:, 1] - corners[:, 0]) / side)  # two of its pixels
+    size = np.array(frame.shape[1::-1])
+    first = np.clip(np.floor(corners.min(axis=1) - margin), 0, size - 1).astype(int)
+    last = np.clip(np.ceil(corners.max(axis=1) + margin), first + 1, size).astype(int)
+    part = frame[first[1] : last[1], first[0] : last[0]]
+    return part, np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ first])
+
+
+def _shrunk(frame: Array, matrix: Float64, factor: float) -> tuple[Array, Float64]:
+    """Return the frame made smaller, each pixel the mean of those it was, and its matrix."""
+    height, width = (max(1, round(length * factor)) for length in frame.shape[:2])
+    ratio = np.array([width / frame.shape[1], height / frame.shape[0]])
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    # Pixel centres: x_small = (x + 0.5) * ratio - 0.5.
+    turn = matrix[:, :2] / ratio
+    return small, np.column_stack([turn, matrix[:, 2] + turn @ (0.5 - 0.5 * ratio)])
