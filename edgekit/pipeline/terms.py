@@ -30,7 +30,7 @@ class Terms:
         validation_samples: At most so many of them.
         decoder: Of a detector's outputs, as ``pick_decoder`` takes it.
         output: Name of the output that counts; empty where there is one.
-        time_s: Seconds for the search; None is no limit.
+        time_s: Seconds for the search and the advice after it; None is no limit.
         keep_float: Names of nodes that stay float in any case.
         resume: Whether to go on from the state that an earlier search left.
         advise: Whether float and int8 are timed against each other at the end.
