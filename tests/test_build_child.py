@@ -13,6 +13,7 @@ import pytest
 
 from edgekit.errors import TensorRtError
 from edgekit.runtimes.tensorrt.child import Limits, OutOfMemory, Status, run_child
+from edgekit.runtimes.tensorrt.explain import explain
 from edgekit.runtimes.tensorrt.memory import (
     available_mib,
     count_oom_kills,
@@ -52,6 +53,17 @@ def test_the_parent_is_told_how_far_it_is() -> None:
     assert (told.stage, told.percent) == ("build", 40)
     assert told.elapsed_s >= 0.5
     assert str(told).startswith("build, 40%, ")
+
+
+def test_memory_that_tensorrt_lacks_is_a_reason_to_build_smaller() -> None:
+    line = "Error Code 2: OutOfMemory (Requested size was 680669136 bytes.)"  # rtx 1.7.1
+    meaning = explain([line])
+    assert meaning is not None
+
+    with pytest.raises(OutOfMemory, match="not enough memory is free for it"):
+        _run(f"say(error={meaning.cause!r})\nsys.exit(1)")
+    with pytest.raises(OutOfMemory, match="MemoryError: of 2 GB"):
+        _run("say(error='MemoryError: of 2 GB')\nsys.exit(1)")
 
 
 def test_the_childs_own_error_is_the_message() -> None:

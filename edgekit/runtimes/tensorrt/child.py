@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from edgekit.errors import TensorRtError
 from edgekit.runtimes.tensorrt.memory import available_mib, count_oom_kills, peak_mib, resident_mib
+from edgekit.runtimes.tensorrt.patterns import NO_MEMORY
 
 _POLL_S = 0.25
 _END_S = 5.0
@@ -87,7 +88,10 @@ class ChildResult:
 
 
 class OutOfMemory(TensorRtError):
-    """The child was ended for its memory, by the kernel or by us: smaller may do."""
+    """The child had too little memory, by its own words or ended by the kernel or by us.
+
+    Smaller may do.
+    """
 
 
 @dataclass
@@ -138,7 +142,8 @@ def run_child(
         What it found.
 
     Raises:
-        OutOfMemory: The kernel killed it, or its memory passed the limit.
+        OutOfMemory: TensorRT had too little memory, the kernel killed it, or its memory passed
+            the limit.
         TensorRtError: It failed, crashed, or took too long; its own words are in the message.
     """
     bounds = limits or Limits()
@@ -222,7 +227,8 @@ def _check(bounds: Limits, memory: int | None, elapsed_s: float, talk: _Talk) ->
 
 def _why(status: int, talk: _Talk, *, was_killed_for_memory: bool) -> TensorRtError:
     if talk.error:
-        return TensorRtError(talk.error)
+        is_short = NO_MEMORY in talk.error or talk.error.startswith(MemoryError.__name__)
+        return (OutOfMemory if is_short else TensorRtError)(talk.error)
     said = "".join(f"\n  {line}" for line in talk.noise[-8:])
     if status == -signal.SIGKILL:
         cause = (

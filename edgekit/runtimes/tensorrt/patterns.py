@@ -27,6 +27,7 @@ class Pattern:
 
 
 REBUILD = "build the engine again on this device: edgekit build BUNDLE"
+NO_MEMORY = "not enough memory is free for it"
 _Q_DQ = "convert again with EdgeKit, whose Q/DQ files keep NVIDIA's rules"
 DRIVER = {
     "2": "not enough GPU memory is free",
@@ -222,7 +223,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         r"[Oo]ut ?[Oo]f ?[Mm]emory|Requested amount of (?:GPU )?memory|User allocator error"
         r"|cudaError 2\b",
-        "not enough memory is free for it",
+        NO_MEMORY,
         "close other programs, stop the desktop (sudo systemctl isolate multi-user.target), "
         "add swap, or build smaller: --workspace 256 --optimization-level 1",
     ),
