@@ -11,8 +11,9 @@ import pytest
 from onnx import helper
 from tiny_onnx import build, normal
 
+from edgekit.cli.main import main
 from edgekit.converters.emitters.tensorrt import emit
-from edgekit.converters.onnx_model import graph_from_bytes
+from edgekit.converters.onnx_model import graph_from_bytes, write_graph
 from edgekit.errors import ShapeError
 from edgekit.graph import Graph
 from edgekit.preprocess import Preprocess
@@ -89,6 +90,21 @@ def test_a_range_that_the_model_cannot_have_is_refused(case: Wrong, tmp_path: Pa
         emit(case.graph(), tmp_path, target=case.target)
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["tensorrt:fp16", "tensorrt-rtx:fp16"])
+def test_the_command_ends_with_a_sentence_and_no_bundle(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = tmp_path / "model.onnx", tmp_path / "model.edgekit"
+    write_graph(picture("Reshape", np.array([0, 192])), source)
+    words = ("--shape", "x:1x3x8x8..4x3x16x8", "-t", target, "-o", str(output))
+
+    status = main(["convert", str(source), *words])
+
+    assert status == 4
+    assert "'layer' (Reshape) makes 1x192 of 1x3x16x8; give other" in capsys.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("op", ["Conv", "Reshape"])

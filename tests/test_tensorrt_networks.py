@@ -23,6 +23,7 @@ from tensorrt_networks import Feed, Network
 
 from edgekit.artifact import Artifact
 from edgekit.converters.emitters.tensorrt import emit
+from edgekit.converters.emitters.tensorrt_rtx import COMPUTE_CAPABILITIES
 from edgekit.errors import ShapeError, UnsupportedOperatorError
 from edgekit.graph import Graph
 from edgekit.quantized import QuantizedGraph
@@ -96,8 +97,7 @@ class Emitted:
         return self.path(role).read_bytes()
 
     def spec(self) -> BuildSpec:
-        # The lowest level is the cheapest; it changes the kernels, not what is taken.
-        options = BuildOptions(compute_capabilities=("8.6",), optimization_level=0)
+        options = BuildOptions(compute_capabilities=COMPUTE_CAPABILITIES)
         release = open_api("rtx", needs_builder=True).release
         return plan_build(self.artifact, self, release, options=options, folder=self.folder)
 
