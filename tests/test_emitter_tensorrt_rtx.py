@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,17 @@ def test_a_dynamic_batch_has_its_profile_in_the_recipe(tmp_path: Path) -> None:
     artifact = emit(graph_from_bytes(_model(batch="n")), tmp_path, target=TARGET)
 
     assert artifact.recipe["profiles"] == [{"x": [[1, 3, 16, 16], [1, 3, 16, 16], [8, 3, 16, 16]]}]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_frames_of_a_range_of_batches_compile(precision: str, tmp_path: Path) -> None:
+    ranges = {"x": ((1, 3, 16, 16), (2, 3, 16, 16), (4, 3, 16, 16))}
+    target = replace(TARGET.with_precision(precision), ranges=ranges)
+    steps = {"x": Preprocess.parse("letterbox,scale=1/255")}
+
+    artifact = emit(graph_from_bytes(_model(batch="n")), tmp_path, target=target, preprocess=steps)
+
+    assert artifact.recipe["profiles"] == [{"x": [[1, 16, 16, 3], [2, 16, 16, 3], [4, 16, 16, 3]]}]
 
 
 def test_a_model_that_it_refuses_is_an_error_with_the_node(tmp_path: Path) -> None:
