@@ -76,3 +76,17 @@ def test_two_lines_that_are_close_have_names_apart() -> None:
         if item.text in ("float model", "promised limit")
     )
     assert abs(one - other) >= HEIGHT
+
+
+def test_a_long_metric_keeps_its_title_within_the_chart() -> None:
+    name = "package.module:" + "metric" * 40
+    shown = Scatter(points=(Point(1, "p", 5.0, 0.5),), levels=(), x_title="ms", y_title=name)
+
+    (title,) = (
+        item
+        for item in parsed(scatter("chart", shown, title="t").text).with_class("title")
+        if item.text.startswith("package")
+    )
+
+    assert len(title.text) * LETTER < 1
+    assert title.text.endswith("metric")

@@ -94,7 +94,7 @@ def scatter(ident: str, shown: Scatter, *, title: str) -> Svg:
     return chart(
         ident,
         *_grid(x, y),
-        label(shown.y_title, {"x": "0", "y": 16, "class": "title"}),
+        label(shortened(shown.y_title, 40), {"x": "0", "y": 16, "class": "title"}),
         label(
             shown.x_title,
             {"x": percent(_RIGHT), "y": _HEIGHT - 12, "class": "title", "text-anchor": "end"},
