@@ -137,6 +137,7 @@ def peer(subject: Subject, path: Path, data: Path, samples: int) -> None:
     """Calibrate with onnxruntime.quantization; the process that is measured."""
     import numpy as np
     import onnx
+    import onnxruntime as ort
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     from edgekit.calibration.samples import open_samples
@@ -172,6 +173,13 @@ def peer(subject: Subject, path: Path, data: Path, samples: int) -> None:
             prepared,
             augmented_model_path=f"{folder}/augmented.onnx",
             calibrate_method=CalibrationMethod.Entropy,
+        )
+        # Its own session's second thread would leave the one core, and spin on another.
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        calibrator.infer_session = ort.InferenceSession(
+            calibrator.augmented_model_path, options, providers=["CPUExecutionProvider"]
         )
         calibrator.collect_data(Reader())
         calibrator.compute_data()
