@@ -36,8 +36,8 @@ DAMPING = 0.01
 """Of the mean diagonal of H, added to it (GPTQ, section 3.3)."""
 BLOCK = 128
 MAX_HESSIAN_BYTES = 256 << 20
-QUICK_WORK = 5e11
-"""Multiplications, some 20 s of a core: rounding that is tried without being asked for."""
+QUICK_WORK = 2e11
+"""Multiplications, some 10 s of a core: rounding that is tried without being asked for."""
 
 
 def round_weights(
