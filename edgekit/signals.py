@@ -32,7 +32,8 @@ def signals_wait() -> Iterator[None]:
     finally:
         # Ctrl-C last, as it was taken first: none is lost or comes too early.
         for number in reversed(before):
-            signal.signal(number, before[number])
+            if before[number] is not None:  # Python has none any more where it ends already
+                signal.signal(number, before[number])
     for received, frame in came[:1]:
         handler = before[signal.Signals(received)]
         if callable(handler):

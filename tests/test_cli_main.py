@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,28 @@ def test_ctrl_c_leaves_with_130(
     status = main(["doctor"])
 
     assert (status, "Traceback" in capsys.readouterr().err) == (INTERRUPTED, False)
+
+
+def test_ctrl_c_is_told_though_a_library_made_another_error_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swallow(*_: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("import numpy failed") from None
+        return 0
+
+    use_command(monkeypatch, swallow)
+    before = signal.getsignal(signal.SIGINT)
+
+    status = main(["doctor"])
+
+    assert (status, capsys.readouterr().err) == (
+        INTERRUPTED,
+        "edgekit: stopped; nothing half-written is left\n",
+    )
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

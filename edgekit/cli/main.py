@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -43,21 +44,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after ``edgekit``; None takes the process's own.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with _noticing_ctrl_c() as came:
+        return _status(words, came)
+
+
+def _status(words: list[str], came: list[int]) -> int:
     try:
         status = _dispatch(words)
         sys.stdout.flush()
     except EdgeKitError as error:
-        return _report(error, words)
+        return _stopped() if came else _report(error, words)
     except KeyboardInterrupt:
-        print("edgekit: stopped; nothing half-written is left", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped()
     except BrokenPipeError:
         # The interpreter flushes stdout again as it ends; that must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        return _report_bug(error, words)
+        return _stopped() if came else _report_bug(error, words)
     return status
+
+
+@contextmanager
+def _noticing_ctrl_c() -> Iterator[list[int]]:
+    """Yield a list that Ctrl-C is put into, whatever becomes of its exception.
+
+    numpy and pybind11 make an ImportError of one that comes while they are imported.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield came
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stopped() -> int:
+    print("edgekit: stopped; nothing half-written is left", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _dispatch(words: list[str]) -> int:
