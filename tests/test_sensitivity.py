@@ -176,3 +176,14 @@ def test_a_search_that_goes_on_keeps_the_order_of_its_layers(tmp_path: Path) -> 
     assert [item.to_json() for item in found[0]] == [item.to_json() for item in costs]
     assert found[1] == "top1 on 16 samples"
     assert Memory.load(tmp_path / "s.search", key="k").find_costs(Recipe()) is None
+
+
+def test_a_metric_that_so_few_samples_do_not_define_leaves_the_noise() -> None:
+    kept = {"x": np.ones(4), "quiet": np.ones(4), "loud": np.ones(4), "out": np.full(4, 2.0)}
+    costs = LayerCosts([QUIET, LOUD], ["out"], metric=lambda: pick_metric("eer"))
+    # One picture of each of two persons: no pair is of one person.
+    costs.add([kept, kept], _alone, read=lambda index, outputs: (outputs["out"], index))
+
+    assert math.isnan(costs.baseline)
+    assert [math.isnan(cost.lost) for cost in costs.costs()] == [True, True]
+    assert costs.costs()[0].layer == LOUD

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.calibration.sensitivity import Layer, Sensitivity, rank
+from edgekit.errors import UsageError
 from edgekit.graph import Array
 from edgekit.metrics.base import Metric
 
@@ -100,7 +101,7 @@ class LayerCosts:
     @property
     def baseline(self) -> float:
         """The float model's metric on the samples that were added; NaN without a metric."""
-        return math.nan if self._float is None or not self._float.count else self._float.value()
+        return math.nan if self._float is None else _value(self._float)
 
     def _record(
         self,
@@ -119,13 +120,22 @@ class LayerCosts:
         if record is None or base is None or not base.count:
             return math.nan, 0.0
         sign = 1 if base.higher_is_better else -1
-        whole, lost = base.value(), sign * (base.value() - record.value())
+        whole = _value(base)
+        lost = sign * (whole - _value(record))
         if not math.isfinite(lost):
             return math.nan, 0.0
         apart = np.subtract(base.scores(), record.scores())
         apart = apart[np.isfinite(apart)]
         error = float(apart.std(ddof=1) / math.sqrt(apart.size)) if apart.size > 1 else 0.0
         return lost, max(0.0, lost - error) / (abs(whole) or 1.0)
+
+
+def _value(record: Metric) -> float:
+    """Return the metric; NaN where so few samples do not define it, such as one of each person."""
+    try:
+        return record.value()
+    except UsageError:
+        return math.nan
 
 
 def sqnr_db(actual: Array, reference: Array) -> float:
