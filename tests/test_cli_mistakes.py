@@ -94,6 +94,22 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
         output_file(str(pipe))
 
 
+@pytest.mark.parametrize("command", [["report"], ["inspect", "--sensitivity"]])
+def test_no_drawing_replaces_a_device(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe, bundle = tmp_path / "pipe", tmp_path / "b.edgekit"
+    os.mkfifo(pipe)
+    bundle.touch()
+    option = "-o" if command == ["report"] else "--plot"
+
+    status = main([*command, str(bundle), option, str(pipe)])
+
+    assert status == UsageError.exit_status
+    assert "is a device, which would be replaced" in capsys.readouterr().err
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize(
     "words",
     [

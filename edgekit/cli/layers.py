@@ -14,6 +14,7 @@ from edgekit.cli import options
 from edgekit.cli.command import Parser
 from edgekit.cli.console import Console
 from edgekit.cli.layer_table import layer_table
+from edgekit.cli.outputs import output_file
 from edgekit.cli.terms import duration
 from edgekit.errors import UsageError
 
@@ -52,7 +53,7 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help=f"the first N in the table and the plot (default: {_TOP})",
     )
-    group.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw them, too")
+    group.add_argument("--plot", type=output_file, metavar="FILE.svg", help="draw them, too")
     given = parser.add_argument_group("to measure them (--sensitivity of an .onnx file)")
     given.add_argument(
         "--target",

@@ -9,6 +9,7 @@ from edgekit.bundle import Bundle
 from edgekit.cli import options
 from edgekit.cli.command import Command, Parser
 from edgekit.cli.console import Console, human_bytes
+from edgekit.cli.outputs import output_file
 from edgekit.report.page import write_report
 
 EXAMPLE = """example:
@@ -20,7 +21,7 @@ The file needs nothing else: no network, no script, no font. Open it in any brow
 def configure(parser: Parser) -> None:
     """Add the arguments."""
     parser.add_argument("bundle", type=options.existing_path, help="the bundle")
-    parser.add_argument("--output", "-o", type=Path, help="the page (default: BUNDLE.html)")
+    parser.add_argument("--output", "-o", type=output_file, help="the page (default: BUNDLE.html)")
     options.add_json(parser)
 
 
