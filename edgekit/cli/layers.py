@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.calibration.observers import OBSERVERS
-from edgekit.cli import options
+from edgekit.cli import options, terms
 from edgekit.cli.command import Parser
 from edgekit.cli.console import Console
 from edgekit.cli.layer_table import layer_table
 from edgekit.cli.outputs import output_file
-from edgekit.cli.terms import duration
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,33 +62,12 @@ def configure(parser: Parser) -> None:
         help="where they are to run, int8 where nothing is said; give it once for each (default: "
         "all that run here)",
     )
-    options.add_calibration(given, options.SAMPLES)
-    given.add_argument(
-        "--ranges",
-        type=options.existing_path,
-        metavar="FILE",
-        help="of an earlier edgekit calibrate; samples are needed all the same",
-    )
-    given.add_argument(
-        "--method",
-        type=options.one_of(tuple(OBSERVERS), kind="calibration method"),
-        help="how ranges are chosen (default: auto)",
-    )
-    options.add_metric(
-        given, "top1, map, miou, eer, cosine, MODULE:FUNCTION... (default: agreement with float)"
-    )
-    options.add_validation(
-        given, "labelled samples, as for edgekit eval (default: the calibration data)"
-    )
-    options.add_outputs_of_metric(
+    terms.add_ranges(
         given,
-        decoder="of a detector's outputs, such as yolox",
-        output="which output counts, of several",
-        name="--output-name",
+        ranges="of an earlier edgekit calibrate; samples are needed all the same",
+        method="how ranges are chosen (default: auto)",
     )
-    given.add_argument(
-        "--time", type=duration, metavar="TIME", help="at most about so long, such as 90s or 10m"
-    )
+    terms.add_judging(given, time="at most about so long, such as 90s or 10m")
     options.add_inputs(parser)
     given.add_argument(
         "--labels", type=options.existing_path, metavar="FILE", help="class names, one a line"
@@ -183,7 +160,6 @@ def of_model(arguments: argparse.Namespace, console: Console) -> Layers:
         UsageError: Something that is needed is not given.
     """
     from edgekit.pipeline.sensitivity_of import sensitivity_of
-    from edgekit.pipeline.terms import Terms
 
     if not (arguments.calibration or arguments.ranges):
         raise UsageError(
@@ -197,16 +173,7 @@ def of_model(arguments: argparse.Namespace, console: Console) -> Layers:
                 options.target_in(text, None if ":" in text else "int8")
                 for text in arguments.target or _runnable()
             ],
-            terms=Terms(
-                calibration=arguments.calibration,
-                ranges=arguments.ranges,
-                method=arguments.method,
-                metric=arguments.metric,
-                validation=arguments.validation,
-                decoder=arguments.decoder,
-                output=arguments.output_name,
-                time_s=arguments.time,
-            ),
+            terms=terms.read_judging(arguments),
             shapes=options.collect_shapes(arguments.shape),
             preprocess=options.collect_preprocess(arguments.preprocess),
             labels=arguments.labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit.calibration.observers import OBSERVERS
@@ -38,23 +39,36 @@ _OPTIONS = (
 def configure(parser: Parser) -> None:
     """Add the arguments."""
     group = parser.add_argument_group("int8 (--precision int8)")
-    options.add_calibration(group, options.SAMPLES)
-    group.add_argument(
-        "--ranges",
-        type=options.existing_path,
-        metavar="FILE",
-        help="of an earlier edgekit calibrate, instead of --calibration",
-    )
-    group.add_argument(
-        "--method",
-        type=options.one_of(tuple(OBSERVERS), kind="calibration method"),
-        help="how ranges are chosen; the search tries no other then (default: auto)",
+    add_ranges(
+        group,
+        ranges="of an earlier edgekit calibrate, instead of --calibration",
+        method="how ranges are chosen; the search tries no other then (default: auto)",
     )
     group.add_argument(
         "--max-drop",
         metavar="DROP",
         help="largest loss: 1%% of the float model's value, or 0.01 of the metric (default: 1%%)",
     )
+    add_judging(group, time="for the search, such as 90s, 10m or 1h")
+    group.add_argument(
+        "--keep-float", action="append", metavar="NODE", help="keep it in float; may be repeated"
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on from what a stopped search has measured"
+    )
+
+
+def add_ranges(group: options.Group, *, ranges: str, method: str) -> None:
+    """Add where a model's ranges come from; the texts are help."""
+    options.add_calibration(group, options.SAMPLES)
+    group.add_argument("--ranges", type=options.existing_path, metavar="FILE", help=ranges)
+    group.add_argument(
+        "--method", type=options.one_of(tuple(OBSERVERS), kind="calibration method"), help=method
+    )
+
+
+def add_judging(group: options.Group, *, time: str) -> None:
+    """Add what a quantized model is judged by, and for how long; ``time`` is a help text."""
     options.add_metric(
         group, "top1, map, miou, eer, cosine, MODULE:FUNCTION... (default: agreement with float)"
     )
@@ -67,15 +81,7 @@ def configure(parser: Parser) -> None:
         output="which output counts, of several",
         name="--output-name",
     )
-    group.add_argument(
-        "--time", type=duration, metavar="TIME", help="for the search, such as 90s, 10m or 1h"
-    )
-    group.add_argument(
-        "--keep-float", action="append", metavar="NODE", help="keep it in float; may be repeated"
-    )
-    group.add_argument(
-        "--resume", action="store_true", help="go on from what a stopped search has measured"
-    )
+    group.add_argument("--time", type=duration, metavar="TIME", help=time)
 
 
 def read(arguments: argparse.Namespace, targets: Sequence[Target]) -> Terms | None:
@@ -86,7 +92,7 @@ def read(arguments: argparse.Namespace, targets: Sequence[Target]) -> Terms | No
     """
     from edgekit.calibration.contract import Promise
     from edgekit.pipeline.build import is_quantized
-    from edgekit.pipeline.terms import DEFAULT_PROMISE, Terms
+    from edgekit.pipeline.terms import DEFAULT_PROMISE
 
     if not any(map(is_quantized, targets)):
         given = [name for name in _OPTIONS if getattr(arguments, name)]
@@ -97,18 +103,27 @@ def read(arguments: argparse.Namespace, targets: Sequence[Target]) -> Terms | No
             )
         return None
     drop = arguments.max_drop
+    return replace(
+        read_judging(arguments),
+        promise=DEFAULT_PROMISE if drop is None else Promise.parse(drop),
+        keep_float=tuple(arguments.keep_float or ()),
+        resume=arguments.resume,
+    )
+
+
+def read_judging(arguments: argparse.Namespace) -> Terms:
+    """Return what ``add_ranges`` and ``add_judging`` ask for."""
+    from edgekit.pipeline.terms import Terms
+
     return Terms(
         calibration=arguments.calibration,
         ranges=arguments.ranges,
         method=arguments.method,
-        promise=DEFAULT_PROMISE if drop is None else Promise.parse(drop),
         metric=arguments.metric,
         validation=arguments.validation,
         decoder=arguments.decoder,
         output=arguments.output_name,
         time_s=arguments.time,
-        keep_float=tuple(arguments.keep_float or ()),
-        resume=arguments.resume,
     )
 
 
