@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from edgekit.converters.quantize import prepare_for_integers
 from edgekit.converters.tap import Taps, batchnorm_inputs, find_taps
 from edgekit.errors import UsageError
 from edgekit.graph import Array, Graph
-from edgekit.pipeline.build import check_input_names, load_source
+from edgekit.pipeline.build import check_input_names, load_source, named_steps
 from edgekit.pipeline.progress import Progress, ignore
 from edgekit.pipeline.tap import GraphTap
 from edgekit.preprocess import Preprocess
@@ -96,7 +96,7 @@ def calibrate(
     tell(f"load {path.name}")
     source = load_source(path, shapes=shapes or {})
     _check_float(source, path)
-    steps = _named(preprocess or {}, source.input_names)
+    steps = named_steps(preprocess or {}, source.input_names)
     check_input_names(steps, source)
     opened = open_samples(samples, source.inputs, preprocess=steps, limit=limit)
     tell("look at the samples")
@@ -228,13 +228,3 @@ def _check_float(graph: Graph, path: Path) -> None:
         f"{path.name} is quantized already ({found}): there are no float ranges to measure; "
         f"{advice}give the float model that it was made from"
     )
-
-
-def _named(preprocess: Mapping[str, Preprocess], inputs: Iterable[str]) -> dict[str, Preprocess]:
-    names = list(inputs)
-    if "" in preprocess and len(names) != 1:
-        raise UsageError(
-            f"the preprocessing names no input, but the model has {', '.join(names)}; "
-            "give it as NAME:STEPS"
-        )
-    return {name or names[0]: steps for name, steps in preprocess.items()}
