@@ -29,7 +29,6 @@ from edgekit.runtimes.select import load
 from edgekit.runtimes.session import Session
 from edgekit.target import Target
 
-_PART_OF_TIME = 0.2  # of a search's budget
 _MOST_TIMING_S = 4.0  # for the layers' times on one target
 _RUNS_A_LAYER = 5.0  # of the float model: opening the rest of it, which takes longest, and runs
 
@@ -61,7 +60,7 @@ class LayerOrder:
         stage: Where float artifacts are put together.
         preprocess: By input name.
         fused: Preprocessing inside the artifacts.
-        limit_s: Of the whole search; None is no limit.
+        limit_s: For the metric of layers alone, at most; None is ``LIMIT_S``.
         memory: Of the search.
         progress: Told what is being measured.
 
@@ -92,7 +91,7 @@ class LayerOrder:
         self._stage = stage
         self._preprocess = preprocess
         self._fused = fused
-        self._limit_s = LIMIT_S if limit_s is None else min(LIMIT_S, _PART_OF_TIME * limit_s)
+        self._limit_s = LIMIT_S if limit_s is None else min(LIMIT_S, limit_s)
         self._memory = Memory() if memory is None else memory
         self._tell = progress
         self.found = Found()

@@ -144,7 +144,7 @@ def sensitivity_of(
             stage=stage,
             preprocess=steps,
             fused={},
-            limit_s=None if terms.time_s is None else 5 * terms.time_s,
+            limit_s=terms.time_s,
             progress=tell,
         )
         order(maker.first(weights_only=is_weights_only(wanted), keep_float=terms.keep_float))
